@@ -1,0 +1,183 @@
+"""The variants of a study side by side: table, paired tests, filter curve. The pure middle of notebook 07."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from emolib import evaluation, intervals
+from emolib.runs import Upstream
+
+# filters whose strength is the option of the same name, and what that is
+STRENGTHS = {
+    "percentile": "percentile of the video's own posteriors below which frames are dropped (%)",
+    "threshold": "threshold of the own-class posterior (0..1)",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant of frame filtering as notebook 04 left it."""
+
+    name: str
+    protocol: str
+    filter: str
+    filter_options: dict
+    results: pd.DataFrame  # metric, value, low, high, mean_of_folds, sd_of_folds, n
+    votes: pd.DataFrame  # video, subject, label, fold, predicted_<method>
+    kept_share: float  # of the frames with a face
+    quality: dict  # of the filter against the truth; empty where the truth is not known
+
+    @property
+    def n_videos(self) -> int:
+        """Videos that the variant was tested on."""
+        return len(self.votes)
+
+
+def collect(upstream: Mapping[str, Upstream]) -> dict[str, Variant]:
+    """Read the finished runs of stage frame_filtering, by variant name.
+
+    Raises
+    ------
+    ValueError
+        Two variants were tested on different videos, so that they cannot be paired.
+    """
+    variants = {name: _variant(name, run) for name, run in upstream.items()}
+    tested = {name: tuple(variant.votes["video"]) for name, variant in variants.items()}
+    for name, videos in tested.items():
+        first = next(iter(tested))
+        if videos != tested[first]:
+            raise ValueError(
+                f"variant {name!r} was tested on {len(videos)} videos, {first!r} on {len(tested[first])} or on others: "
+                "run both again on the same preprocessing"
+            )
+    return variants
+
+
+def _variant(name: str, run: Upstream) -> Variant:
+    account = run.table("account")
+    quality = run.metrics["filter_quality"]
+    return Variant(
+        name=name,
+        protocol=run.params["protocol"],
+        filter=run.params["filter"],
+        filter_options=run.params["filter_options"],
+        results=run.table("results"),
+        votes=run.table("votes"),
+        kept_share=account["kept"].sum() / account["frames"].sum(),
+        quality=quality[0] if quality else {},
+    )
+
+
+def summary(variants: Mapping[str, Variant], *, baseline: str, vote: str, seed: int) -> pd.DataFrame:
+    """One row a variant: what was kept, frame and video accuracy with intervals, and the paired test against the baseline.
+
+    The baseline of a protocol is the variant whose filter keeps all frames: `baseline` itself under its own protocol. Variants
+    of a protocol without a baseline have no test. Holm's correction runs over all tests of the table.
+
+    Returns
+    -------
+    DataFrame: variant, protocol, filter, kept_share, {frame,video}_{accuracy,low,high}, video_uar, mean_of_folds, difference,
+    difference_low, difference_high, p_value, p_holm.
+    """
+    if baseline not in variants:
+        raise ValueError(f"baseline {baseline!r} is not among the variants compared: {', '.join(variants)}")
+    baselines = {one.protocol: one for one in variants.values() if one.filter == "none"}
+    baselines[variants[baseline].protocol] = variants[baseline]
+    rows = [_row(one, baselines.get(one.protocol), vote=vote, seed=seed) for one in variants.values()]
+    table = pd.DataFrame(rows)
+    tested = table["p_value"].notna()
+    table["p_holm"] = np.nan
+    if tested.any():
+        table.loc[tested, "p_holm"] = evaluation.holm(table.loc[tested, "p_value"].to_numpy())
+    return table
+
+
+def _row(one: Variant, against: Variant | None, *, vote: str, seed: int) -> dict:
+    results = one.results.set_index("metric")
+    frame, video = results.loc["frame accuracy"], results.loc[f"video {vote} accuracy"]
+    row = {"variant": one.name, "protocol": one.protocol, "filter": one.filter, "kept_share": one.kept_share}
+    row |= {f"frame_{k}": frame[v] for k, v in {"accuracy": "value", "low": "low", "high": "high"}.items()}
+    row |= {f"video_{k}": video[v] for k, v in {"accuracy": "value", "low": "low", "high": "high"}.items()}
+    row |= {"video_uar": results.loc[f"video {vote} uar", "value"], "mean_of_folds": video["mean_of_folds"]}
+    row |= dict.fromkeys(("difference", "difference_low", "difference_high", "p_value"), np.nan)
+    if against is not None and against.name != one.name:
+        column = f"predicted_{vote}"
+        test = intervals.paired_test(
+            one.votes["label"].to_numpy(),
+            one.votes[column].to_numpy(),
+            against.votes[column].to_numpy(),
+            one.votes["subject"].to_numpy(),
+            seed=seed,
+        )
+        row |= {"difference": test.difference, "difference_low": test.low, "difference_high": test.high}
+        row |= {"p_value": test.p_value}
+    return row
+
+
+def filter_curve(variants: Mapping[str, Variant], *, vote: str) -> pd.DataFrame:
+    """Video and frame accuracy against the filter's strength: filter, strength, metric (with its protocol), value, low, high.
+
+    The variant that keeps all frames is the percentile 0 and the threshold 0 of its protocol.
+    """
+    rows = []
+    for one in variants.values():
+        for curve in STRENGTHS if one.filter == "none" else STRENGTHS.keys() & {one.filter}:
+            strength = 0.0 if one.filter == "none" else one.filter_options[curve]
+            for metric in ("frame accuracy", f"video {vote} accuracy"):
+                result = one.results.set_index("metric").loc[metric]
+                row = {"filter": curve, "strength": strength, "metric": f"{metric} ({one.protocol})"}
+                rows.append(row | {k: result[k] for k in ("value", "low", "high")})
+    table = pd.DataFrame(rows)
+    sizes = table.groupby(["filter", "metric"])["strength"].transform("nunique")
+    return table[sizes > 1].sort_values(["filter", "metric", "strength"], ignore_index=True)
+
+
+def interval_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Video accuracy of the summary's variants as `plots.intervals` draws it: variant, value, low, high."""
+    columns = {"video_accuracy": "value", "video_low": "low", "video_high": "high"}
+    return table.rename(columns=columns)[["variant", *columns.values()]]
+
+
+def votes(variants: Mapping[str, Variant]) -> pd.DataFrame:
+    """Video accuracy by each of the four votes: one row a variant and vote, with its interval and protocol."""
+    tables = [one.results.assign(variant=one.name, protocol=one.protocol) for one in variants.values()]
+    table = pd.concat(tables, ignore_index=True)
+    table = table[table["metric"].str.startswith("video") & table["metric"].str.endswith("accuracy")]
+    return table[["variant", "protocol", "metric", "value", "low", "high", "mean_of_folds", "sd_of_folds", "n"]]
+
+
+def filter_quality(variants: Mapping[str, Variant]) -> pd.DataFrame:
+    """Each filter against the known truth, one row a variant; empty where the corpus has no truth."""
+    return pd.DataFrame([{"variant": one.name, **one.quality} for one in variants.values() if one.quality])
+
+
+def best_filter(table: pd.DataFrame, *, baseline: str) -> str:
+    """The variant with the highest video accuracy under the baseline's protocol, baseline left out.
+
+    A description of the table, not a choice that any reported number was made with.
+    """
+    protocol = table.set_index("variant").loc[baseline, "protocol"]
+    others = table[(table["variant"] != baseline) & (table["protocol"] == protocol)]
+    return baseline if others.empty else others.loc[others["video_accuracy"].idxmax(), "variant"]
+
+
+def verdict(table: pd.DataFrame, *, baseline: str) -> str:
+    """What the table says about the question, in a sentence a variant at most: corrected p below 0.05 or "no gain shown"."""
+    tested = table[table["p_holm"].notna()]
+    better = tested[(tested["p_holm"] < 0.05) & (tested["difference"] > 0)]
+    worse = tested[(tested["p_holm"] < 0.05) & (tested["difference"] < 0)]
+    if better.empty and worse.empty:
+        return f"No gain shown: none of the {len(tested)} variants differs from {baseline!r} beyond chance (Holm-corrected p >= 0.05)."
+    sentences = [
+        f"{row.variant} ({row.protocol}) is {'better' if row.difference > 0 else 'worse'} than learning from all frames by "
+        f"{abs(row.difference):.1%} of videos (95 % interval {row.difference_low:.1%} to {row.difference_high:.1%}, "
+        f"Holm-corrected p = {row.p_holm:.3f})."
+        for row in pd.concat([better, worse]).itertuples()
+    ]
+    if better.empty:
+        sentences.insert(0, "No gain shown.")
+    return " ".join(sentences)

@@ -1,0 +1,117 @@
+"""FER-2013 in the layout of its Kaggle folder, with the crowd votes of FER+ where they are there.
+
+Images are ``<folder>/<emotion>/<usage>_<id>.jpg``, folder train or test, usage Training, PublicTest or PrivateTest.
+Kaggle's folder ``test`` holds both the public test of the 2013 contest, which its entries were tuned on, and the
+private one, which ranked them: they become the splits "validation" and "test". An image that is named otherwise
+belongs to its folder's split.
+
+Nobody knows who is in an image: each one is its own subject, so that folds over subjects are folds over images. Some
+images are there more than once, pixel by pixel, within and across splits: `duplicate_group` finds them.
+
+Sources: Goodfellow et al. 2013, arXiv 1307.0414; FER+: Barsoum et al. 2016, doi 10.1145/2993148.2993165.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from emolib import labels
+from emolib.corpora import IMAGE_SUFFIXES, SPLITS, Corpus, collect, find_files
+
+VOTES = "ferplus_votes.csv"
+USAGES = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+FOLDER_OF = {"train": "train", "validation": "test", "test": "test"}  # split by name -> split of its Kaggle folder
+# the ten answers that FER+ allowed; NF is "not a face"
+VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+VOTE_COLUMNS = {"mad": "mad", "n_identical": "n_identical", **{name: f"votes_{name}" for name in VOTED}}
+VOTE_KEY = ["fer_label", "jpg"]  # two file names occur in two folders of emotions
+
+
+def scan(root: Path, *, hash_pixels: bool = False) -> Corpus:
+    """Images below `root`, which holds ``train/`` and, if there, ``test/`` and ``ferplus_votes.csv``.
+
+    Parameters
+    ----------
+    root : folder
+    hash_pixels : bool
+        Decode every image and add `duplicate_group`, the same text for images with the same pixels (seconds for all of
+        FER-2013). An image that cannot be decoded is excluded.
+
+    Returns
+    -------
+    Corpus
+        `fer7`, stills; with votes it adds votes_<class> (0 to 10, NaN where FER+ has none), mad (mean grey-level
+        difference of the match with FER+) and n_identical (size of its group of pixel-identical images in FER+).
+
+    Raises
+    ------
+    ValueError
+        The file of votes lacks a column or has two rows for an image.
+    """
+    files, excluded = find_files(root)
+    rows = []
+    for source in files:
+        row, reason = _parse(PurePosixPath(source))
+        if not reason and hash_pixels:
+            row["duplicate_group"] = pixel_hash(Path(root, source))
+            reason = "" if row["duplicate_group"] else "image cannot be decoded"
+        if reason:
+            excluded.append({"source": source, "reason": reason})
+        else:
+            rows.append({"source": source, "video": source, "subject": source, **row})
+    notes = _join(rows, read_votes(Path(root, VOTES))) if VOTES in files else []
+    return collect("fer2013", root, rows, excluded, label_space="fer7", kind="still", notes=notes)
+
+
+def _parse(path: PurePosixPath) -> tuple[dict, str]:
+    """Label and split of an image, or why it is no sample."""
+    if str(path) == VOTES:
+        return {}, "table of votes"
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return {}, f"no image file ({path.suffix or 'no suffix'})"
+    if len(path.parts) != 3 or path.parts[0] not in SPLITS:
+        return {}, "not in <train|test>/<emotion>/"
+    folder, emotion, _ = path.parts
+    if emotion not in labels.names("fer7"):
+        return {}, f"folder {emotion!r} is no class of fer7"
+    split = USAGES.get(path.name.split("_", 1)[0], "")
+    if split and SPLITS[folder] not in (split, FOLDER_OF[split]):
+        return {}, f"its name says {split}, its folder {folder}"
+    return {"label": labels.SPACES["fer7"].index(emotion), "split": split or SPLITS[folder]}, ""
+
+
+def pixel_hash(path: Path) -> str:
+    """A text that two images share when their grey pixels are the same; empty where there is no image to decode."""
+    content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    pixels = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
+    if pixels is None:
+        return ""
+    return hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
+
+
+def read_votes(path: Path) -> pd.DataFrame:
+    """The FER+ votes, indexed by emotion folder and file name, in the columns of `VOTE_COLUMNS`."""
+    table = pd.read_csv(path, encoding="utf-8-sig", keep_default_na=False, na_values=[""])
+    if missing := [column for column in (*VOTE_KEY, *VOTE_COLUMNS) if column not in table.columns]:
+        raise ValueError(f"{path}: column(s) {missing} missing, there are {list(table.columns)}")
+    if (twice := table.duplicated(VOTE_KEY)).any():
+        line = twice.idxmax()
+        raise ValueError(f"{path}, line {line + 2}: {'/'.join(table.loc[line, VOTE_KEY])} has votes already")
+    if text := [name for name in VOTE_COLUMNS if not pd.api.types.is_numeric_dtype(table[name])]:
+        raise ValueError(f"{path}: column(s) {text} hold something that is no number")
+    return table.set_index(VOTE_KEY)[list(VOTE_COLUMNS)].rename(columns=VOTE_COLUMNS).astype("float64")
+
+
+def _join(rows: list[dict], votes: pd.DataFrame) -> list[str]:
+    """Give each image its votes, and say how many images have none."""
+    keys = [tuple(row["source"].split("/")[1:]) for row in rows]
+    joined = votes.reindex(pd.MultiIndex.from_tuples(keys, names=VOTE_KEY))
+    for row, vote in zip(rows, joined.to_dict("records"), strict=True):
+        row.update(vote)
+    without = int(joined["votes_neutral"].isna().sum())
+    return [f"{without} image(s) without FER+ votes, kept with NaN"] if without else []

@@ -1,0 +1,205 @@
+"""Folds: which subjects train, validate and test a model. No subject is ever in two parts of a fold.
+
+| protocol | validation rows (early stopping and every choice) |
+|---|---|
+| `nested` | subjects taken out of the training subjects; the test subjects are seen once |
+| `reference` | the test rows themselves, as the published systems did: only for comparison with their numbers |
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+PROTOCOLS = ("nested", "reference")
+
+# test actors of the subject-wise 5-fold split of RAVDESS that the published systems share
+RAVDESS_FOLDS: tuple[tuple[str, ...], ...] = (
+    ("02", "05", "14", "15", "16"),
+    ("03", "06", "07", "13", "18"),
+    ("10", "11", "12", "19", "20"),
+    ("08", "17", "21", "23", "24"),
+    ("01", "04", "09", "22"),
+)
+
+
+class MissingClassWarning(UserWarning):
+    """A part of a fold has no sample of a class that the corpus has."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row positions (int64, rising) of one fold in its manifest; under `reference` validation and test are the same."""
+
+    fold: int
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def subject_folds(subjects: Sequence[str] | np.ndarray, *, n_folds: int, seed: int) -> np.ndarray:
+    """Test fold of each row, int64 [N]: every subject in one fold, folds balanced in subjects *and* in rows.
+
+    Subjects are dealt out in rounds of `n_folds`, those with most rows first (equal ones shuffled by `seed`), the
+    largest of a round to the fold with fewest rows so far: the numbers of subjects differ by at most one.
+    (scikit-learn's GroupKFold balances either of the two.)
+
+    Raises
+    ------
+    ValueError
+        Fewer subjects than folds, fewer than 2 folds, or an empty subject.
+    """
+    code, unique = _subjects(subjects)
+    if not 2 <= n_folds <= len(unique):
+        raise ValueError(f"n_folds = {n_folds}: {len(unique)} subjects allow 2..{len(unique)} folds")
+    count = np.bincount(code)
+    shuffled = np.random.default_rng(seed).permutation(len(unique))
+    largest_first = shuffled[np.argsort(-count[shuffled], kind="stable")]
+    fold_of = np.empty(len(unique), dtype=np.int64)
+    rows_in = np.zeros(n_folds, dtype=np.int64)
+    for start in range(0, len(unique), n_folds):
+        dealt = largest_first[start : start + n_folds]
+        to = np.argsort(rows_in, kind="stable")[: len(dealt)]
+        fold_of[dealt] = to
+        rows_in[to] += count[dealt]
+    return fold_of[code]
+
+
+def stratified_folds(
+    labels: Sequence[int] | np.ndarray, *, n_folds: int, seed: int, groups: Sequence | np.ndarray | None = None
+) -> np.ndarray:
+    """Test fold of each row, int64 [N], shuffled, each class spread evenly over the folds: for stills (system B).
+
+    Parameters
+    ----------
+    labels : int [N]
+    groups : [N], optional
+        Rows of one group (exact duplicates, one person) stay in one fold; classes are then spread as evenly as that
+        allows.
+
+    Raises
+    ------
+    ValueError
+        A class (or the groups) with fewer members than folds.
+    """
+    labels = np.asarray(labels)
+    classes, count = np.unique(labels, return_counts=True)
+    if n_folds < 2 or not len(labels) or count.min() < n_folds:
+        smallest = (
+            f"; class {classes[count.argmin()]} has {count.min()} samples" if len(labels) else "; no samples given"
+        )
+        raise ValueError(f"n_folds = {n_folds}: at least 2 and no more than the samples of any class{smallest}")
+    if groups is not None and len(groups) != len(labels):
+        raise ValueError(f"{len(groups)} groups for {len(labels)} labels")
+    splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
+    fold = np.empty(len(labels), dtype=np.int64)
+    for k, (_, test) in enumerate(splitter(n_folds, shuffle=True, random_state=seed).split(labels, labels, groups)):
+        fold[test] = k
+    return fold
+
+
+def make_folds(
+    manifest: pd.DataFrame,
+    *,
+    n_folds: int,
+    protocol: str = "nested",
+    seed: int,
+    validation_subjects_share: float = 0.2,
+    folds: Sequence[Sequence[str]] | None = None,
+) -> list[Fold]:
+    """Train, validation and test rows of every fold, by subject.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        `subject` and `label` are used. Only the rows given are in the folds, by their position: leave out what is not
+        to be used, or select from the positions afterwards.
+    n_folds : int
+    protocol : "nested" or "reference"
+    seed : int
+        Draws the folds (where `folds` does not give them) and each fold's validation subjects.
+    validation_subjects_share : float in (0, 1)
+        Of the training subjects of a fold, rounded, at least one; under `nested`.
+    folds : sequence of n_folds sequences of subjects, optional
+        Test subjects of each fold, such as `RAVDESS_FOLDS`. Subjects that the manifest lacks are passed over; each one
+        that it has must be in exactly one fold.
+
+    Warns
+    -----
+    MissingClassWarning
+        A part of a fold has no sample of a class of the manifest.
+
+    Raises
+    ------
+    ValueError
+        Unknown protocol, too few subjects, a share out of range, or `folds` that do not fit the manifest.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    if not 0 < validation_subjects_share < 1:
+        raise ValueError(f"validation_subjects_share = {validation_subjects_share}: a share between 0 and 1 is allowed")
+    code, unique = _subjects(manifest["subject"])
+    if folds is None:
+        fold_of_row = subject_folds(manifest["subject"].to_numpy(), n_folds=n_folds, seed=seed)
+        fold_of = np.empty(len(unique), dtype=np.int64)
+        fold_of[code] = fold_of_row
+    else:
+        fold_of = _given(folds, unique, n_folds)
+    made = []
+    for k in range(n_folds):
+        training = np.flatnonzero(fold_of != k)
+        held_out = np.flatnonzero(fold_of == k)
+        if protocol == "nested":
+            n_validation = max(1, round(validation_subjects_share * len(training)))
+            if n_validation >= len(training):
+                raise ValueError(
+                    f"fold {k}: of {len(training)} training subjects {n_validation} would validate and none be left"
+                )
+            held_out = np.random.default_rng([seed, k]).choice(training, n_validation, replace=False)
+            training = np.setdiff1d(training, held_out)
+        parts = (np.isin(code, training), np.isin(code, held_out), fold_of[code] == k)
+        made.append(Fold(k, *(np.flatnonzero(part) for part in parts)))
+        _warn_of_missing_classes(made[-1], manifest["label"].to_numpy())
+    return made
+
+
+def _subjects(subjects) -> tuple[np.ndarray, np.ndarray]:
+    """Subjects as codes in sorted order, so that the order of the rows does not change the folds."""
+    subjects = np.asarray(subjects, dtype=object)
+    nameless = [row for row, subject in enumerate(subjects) if not isinstance(subject, str) or subject == ""]
+    if nameless:
+        raise ValueError(
+            f"row {nameless[0]}: subject {subjects[nameless[0]]!r}; a non-empty text is needed for folds by subject"
+        )
+    unique, code = np.unique(subjects.astype(str), return_inverse=True)
+    return code, unique
+
+
+def _given(folds: Sequence[Sequence[str]], unique: np.ndarray, n_folds: int) -> np.ndarray:
+    if len(folds) != n_folds:
+        raise ValueError(f"n_folds = {n_folds}, but folds names the test subjects of {len(folds)}")
+    fold_of = np.full(len(unique), -1, dtype=np.int64)
+    for k, tested in enumerate(folds):
+        here = np.isin(unique, list(tested))
+        if twice := unique[here & (fold_of >= 0)].tolist():
+            raise ValueError(f"folds: subject(s) {twice} are tested in fold {k} and in an earlier one")
+        if not here.any():
+            raise ValueError(f"folds: none of fold {k}'s test subjects {list(tested)} is in the manifest")
+        fold_of[here] = k
+    if without := unique[fold_of < 0].tolist():
+        raise ValueError(f"folds: subject(s) {without} of the manifest are in no fold")
+    return fold_of
+
+
+def _warn_of_missing_classes(fold: Fold, label: np.ndarray) -> None:
+    everywhere = np.unique(label)
+    for part in ("train", "validation", "test"):
+        if missing := np.setdiff1d(everywhere, label[getattr(fold, part)]).tolist():
+            warnings.warn(
+                f"fold {fold.fold}: {part} has no sample of class(es) {missing}", MissingClassWarning, stacklevel=3
+            )

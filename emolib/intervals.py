@@ -1,0 +1,259 @@
+"""Intervals and tests whose unit is the subject: frames and videos of one person are no independent samples.
+
+Every resample is a sum of per-subject statistics (a confusion matrix, a count), so 2,000 resamples of 160,000 frames
+are one matrix product. `evaluation` re-exports what is public here.
+
+References: Efron and Tibshirani, An Introduction to the Bootstrap (1993), percentile interval over clusters; Good,
+Permutation Tests (2000), sign flips for paired designs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+MAX_SUBJECTS_EXACT = 14  # 2^14 = 16,384 sign flips are enumerated
+_CHUNK_CELLS = 4_000_000  # resample x subject counts held at once: 32 MB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence limits, from `n_subjects` resampled subjects."""
+
+    value: float
+    low: float
+    high: float
+    n_subjects: int
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Difference a - b in accuracy on the same samples, its two-sided p-value and 95 % interval; the unit is the
+    subject.
+
+    `exact` says whether all sign flips were enumerated (otherwise they were drawn).
+    """
+
+    difference: float
+    p_value: float
+    low: float
+    high: float
+    n_subjects: int
+    exact: bool
+
+
+def subject_bootstrap(
+    true: np.ndarray,
+    predicted: np.ndarray,
+    subject: np.ndarray,
+    *,
+    metric: str = "accuracy",
+    n_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of a metric, resampling *subjects* with replacement.
+
+    Parameters
+    ----------
+    true, predicted : int [N]
+        Classes from 0; a prediction of -1 (no answer) is wrong.
+    subject : [N]
+    metric : "accuracy", "uar" or "macro_f1"
+        As in `evaluation`. Classes that a resample lacks are left out of its mean.
+    n_resamples : int
+    confidence : float in (0, 1)
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        Unknown metric, arrays that do not fit, or fewer than two subjects: one person gives no interval.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+    true, predicted = check_labels(true, predicted)
+    code, n_subjects = _units(subject, len(true), "subject")
+    n_classes = int(max(true.max(), predicted.max())) + 1
+    # column n_classes counts "no answer"
+    cell = (code * n_classes + true) * (n_classes + 1) + np.where(predicted < 0, n_classes, predicted)
+    size = n_classes * (n_classes + 1)
+    confusion = np.bincount(cell, minlength=n_subjects * size).reshape(n_subjects, size).astype(np.float64)
+
+    def of(sums: np.ndarray) -> np.ndarray:
+        return METRICS[metric](sums.reshape(-1, n_classes, n_classes + 1))
+
+    resampled = [of(counts @ confusion) for counts in _resamples(n_subjects, n_resamples, seed)]
+    low, high = _limits(np.concatenate(resampled), confidence)
+    return Interval(float(of(confusion.sum(axis=0))[0]), low, high, n_subjects)
+
+
+def paired_test(
+    true: np.ndarray,
+    predicted_a: np.ndarray,
+    predicted_b: np.ndarray,
+    subject: np.ndarray,
+    *,
+    n_resamples: int = 10000,
+    seed: int = 0,
+) -> PairedTest:
+    """Is variant a more accurate than b on the same samples? Sign flips over subjects, two-sided.
+
+    Under the null hypothesis a subject's two sets of answers may be exchanged, which flips the sign of its difference.
+    All flips are enumerated where at most 14 subjects differ at all; otherwise `n_resamples` are drawn and the
+    observed one counts as one of them, so that p is never 0. The interval is a 95 % bootstrap over subjects.
+
+    Raises
+    ------
+    ValueError
+        Arrays that do not fit, or fewer than two subjects.
+    """
+    true_a, predicted_a = check_labels(true, predicted_a)
+    _, predicted_b = check_labels(true, predicted_b)
+    code, n_subjects = _units(subject, len(true_a), "subject")
+    gain = (predicted_a == true_a).astype(np.int64) - (predicted_b == true_a)
+    difference = np.round(np.bincount(code, weights=gain, minlength=n_subjects))  # samples a has right more than b
+    n_samples = np.bincount(code, minlength=n_subjects)
+
+    moved = difference[difference != 0]  # flipping a zero changes nothing
+    exact = len(moved) <= MAX_SUBJECTS_EXACT
+    if exact:
+        signs = 1 - 2 * ((np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved))) & 1)
+    else:
+        signs = np.random.default_rng(seed).choice((-1, 1), size=(n_resamples, len(moved)))
+    extreme = np.abs(signs @ moved) >= abs(moved.sum())  # whole numbers: no tolerance needed
+    p_value = extreme.mean() if exact else (1 + extreme.sum()) / (1 + n_resamples)
+
+    resampled = [(c @ difference) / (c @ n_samples) for c in _resamples(n_subjects, n_resamples, seed)]
+    low, high = _limits(np.concatenate(resampled), 0.95)
+    return PairedTest(float(difference.sum() / n_samples.sum()), float(p_value), low, high, n_subjects, exact)
+
+
+def spearman_interval(
+    x: np.ndarray,
+    y: np.ndarray,
+    cluster: np.ndarray,
+    *,
+    n_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Spearman's rank correlation (mid-ranks for ties) with a bootstrap interval over clusters, usually subjects.
+
+    Parameters
+    ----------
+    x, y : float [N], finite
+    cluster : [N]
+
+    Notes
+    -----
+    Each resample is ranked anew. A resample in which x or y is constant has no correlation and is left out of the
+    limits.
+
+    Raises
+    ------
+    ValueError
+        Arrays that do not fit or are not finite, a constant x or y, or fewer than two clusters.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError(f"x and y must be finite and of one length, got shapes {x.shape} and {y.shape}")
+    code, n_clusters = _units(cluster, len(x), "cluster")
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError(f"a rank correlation needs two values or more: {'x' if np.ptp(x) == 0 else 'y'} is constant")
+    rank_x, rank_y = _weighted_ranks(x), _weighted_ranks(y)
+
+    def of(weight: np.ndarray) -> np.ndarray:
+        total = weight.sum(axis=1, keepdims=True)
+        a, b = rank_x(weight), rank_y(weight)
+        a -= (weight * a).sum(axis=1, keepdims=True) / total
+        b -= (weight * b).sum(axis=1, keepdims=True) / total
+        spread = np.sqrt((weight * a * a).sum(axis=1) * (weight * b * b).sum(axis=1))
+        return np.divide((weight * a * b).sum(axis=1), spread, out=np.full(len(weight), np.nan), where=spread > 0)
+
+    chunks = _resamples(n_clusters, n_resamples, seed, n_cells=len(x))
+    resampled = np.concatenate([of(counts[:, code]) for counts in chunks])
+    low, high = _limits(resampled[np.isfinite(resampled)], confidence)
+    return Interval(float(of(np.ones((1, len(x))))[0]), low, high, n_clusters)
+
+
+def _weighted_ranks(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Function of weights [R, N] -> mid-ranks [R, N] of `values` where row i occurs weight[r, i] times."""
+    _, tie = np.unique(values, return_inverse=True)
+    order = np.argsort(tie, kind="stable")
+    start = np.flatnonzero(np.diff(tie[order], prepend=-1))
+
+    def ranks(weight: np.ndarray) -> np.ndarray:
+        size = np.add.reduceat(weight[:, order], start, axis=1)
+        return (np.cumsum(size, axis=1) - (size - 1) / 2)[:, tie]
+
+    return ranks
+
+
+def _accuracy(confusion: np.ndarray) -> np.ndarray:
+    return np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2))
+
+
+def _uar(confusion: np.ndarray) -> np.ndarray:
+    right, true = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    return _mean_where(right, true, true > 0)
+
+
+def _macro_f1(confusion: np.ndarray) -> np.ndarray:
+    right = np.diagonal(confusion, axis1=1, axis2=2)
+    both = confusion.sum(axis=2) + confusion.sum(axis=1)[:, :-1]
+    return _mean_where(2 * right, both, both > 0)
+
+
+def _mean_where(part: np.ndarray, whole: np.ndarray, where: np.ndarray) -> np.ndarray:
+    share = np.divide(part, whole, out=np.zeros_like(part), where=where)
+    return share.sum(axis=1) / where.sum(axis=1)
+
+
+METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"accuracy": _accuracy, "uar": _uar, "macro_f1": _macro_f1}
+
+
+def check_labels(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as int64 [N], N >= 1, true >= 0, predicted >= -1; ValueError otherwise."""
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    if true.ndim != 1 or true.shape != predicted.shape or not true.size:
+        raise ValueError(f"true and predicted must have one length, at least 1; got {true.shape} and {predicted.shape}")
+    if true.dtype.kind not in "iu" or predicted.dtype.kind not in "iu":
+        raise ValueError(f"true and predicted must be integers, got {true.dtype} and {predicted.dtype}")
+    if true.min() < 0 or predicted.min() < -1:
+        raise ValueError(f"classes count from 0 (predicted: -1 = no answer); got {true.min()} and {predicted.min()}")
+    return true.astype(np.int64), predicted.astype(np.int64)
+
+
+def _units(unit: np.ndarray, n: int, what: str) -> tuple[np.ndarray, int]:
+    if len(unit) != n:
+        raise ValueError(f"{len(unit)} {what}s for {n} samples")
+    code, unique = pd.factorize(np.asarray(unit), sort=True)  # sorted: the order of rows does not change the resamples
+    if (code < 0).any():
+        raise ValueError(f"row {np.flatnonzero(code < 0)[0]} has no {what}")
+    if len(unique) < 2:
+        raise ValueError(f"an interval needs at least 2 {what}s, got {len(unique)}")
+    return code, len(unique)
+
+
+def _resamples(n_units: int, n_resamples: int, seed: int, *, n_cells: int = 0) -> Iterator[np.ndarray]:
+    """Chunks [r, n_units] of how often each unit was drawn, n_resamples rows in all; a row sums to n_units."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples = {n_resamples}: at least 1 is allowed")
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK_CELLS // max(n_units, n_cells))
+    for start in range(0, n_resamples, step):
+        rows = min(step, n_resamples - start)
+        drawn = rng.integers(n_units, size=(rows, n_units)) + n_units * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * n_units).reshape(rows, n_units).astype(np.float64)
+
+
+def _limits(resampled: np.ndarray, confidence: float) -> tuple[float, float]:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence}: a share between 0 and 1 is allowed")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)

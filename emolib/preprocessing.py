@@ -1,0 +1,183 @@
+"""From a corpus to a frame store: decode, follow the face, crop, draw guides; a process a core over the sources."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from emolib import extraction
+from emolib.extraction import CROPS, Job, Part
+from emolib.frames import MANIFEST_COLUMNS, FrameStore, FrameStoreWriter
+from emolib.guides import GUIDES
+
+STILLS_PER_JOB = 64
+# Jobs handed out ahead of the one that is written next: enough to keep all workers busy behind a long video.
+JOBS_AHEAD_PER_WORKER = 4
+_ROW_COLUMNS = set(MANIFEST_COLUMNS) - {"source", "video", "subject", "label", "split"} | {"n_faces", "detector"}
+
+
+def prepare(
+    corpus,
+    out: str | Path,
+    *,
+    crop: str = "aligned",
+    guides: tuple[str, ...] = ("saliency", "landmarks"),
+    frame_step: int = 1,
+    face_size_px: int = 48,
+    max_sources: int | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> FrameStore:
+    """Make the frame store of a corpus. The result does not depend on the number of workers.
+
+    Parameters
+    ----------
+    corpus : emolib.corpora.Corpus
+    out : folder of the store; an older store there is replaced when the new one is complete.
+    crop : "aligned" finds and follows the face and cuts it out upright; "none" only resizes each picture to a square
+        (for stills that are face crops already; their sides are not kept in proportion).
+    guides : names in `guides.GUIDES`. With ``crop="none"``, landmarks are looked for only if a guide needs them.
+    frame_step : keep every n-th frame of a video.
+    face_size_px : side of the crops and guides.
+    max_sources : take only so many sources, evenly spaced over the table.
+    workers : processes; one a core if None.
+    progress : show a bar with sources done, total and time left.
+
+    Returns
+    -------
+    FrameStore
+        Rows in the order of the sources, then of frames. Beside the manifest's own columns: `n_faces` (int), `detector`
+        ("dlib", "track", "mtcnn", "none", "crop": nothing was looked for or found in a ready crop), the further columns
+        of the corpus' sources and of its `frame_truth`. Tables: `videos` (what was found, a row a source) and
+        `excluded` (the corpus' own and the files that could not be decoded, with the reason).
+
+    Raises
+    ------
+    ValueError
+        The corpus is empty, or an option or a column's name is not allowed, or no source could be decoded.
+    RuntimeError
+        A worker process died; no store is left.
+    """
+    _check(corpus, crop, guides, frame_step, face_size_px, max_sources, workers)
+    out, sources = Path(out), corpus.sources.reset_index(drop=True)
+    if max_sources is not None and max_sources < len(sources):
+        sources = sources.iloc[np.linspace(0, len(sources) - 1, max_sources).round().astype(int)].reset_index(drop=True)
+    truth = _truth_by_video(corpus)
+    videos, failures, n_frames = [], [], 0
+    options = dict(crop=crop, guides=tuple(guides), frame_step=frame_step, face_size_px=face_size_px)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.parts.", dir=out.parent) as scratch,
+        FrameStoreWriter(out, corpus=corpus.name, label_space=corpus.label_space) as writer,
+        tqdm(total=len(sources), unit="source", desc=f"prepare {corpus.name}", disable=not progress) as bar,
+    ):
+        jobs = _jobs(corpus, sources, Path(scratch), options)
+        for part in _in_order(jobs, workers=workers or _n_cores()):
+            if len(part.rows):
+                writer.append(_manifest_rows(part.rows, sources, truth), part.arrays())
+            shutil.rmtree(part.job.folder)
+            videos.append(part.videos)
+            failures.append(part.failures)
+            bar.update(len(part.videos) + len(part.failures))
+            n_frames += len(part.rows)
+            bar.set_postfix(frames=n_frames, refresh=False)
+        found = pd.concat(videos, ignore_index=True)
+        found.insert(0, "source", sources["source"].to_numpy()[found["row"]])
+        found.insert(0, "video", sources["video"].to_numpy()[found["row"]])
+        writer.add_table("videos", found.drop(columns="row"))
+        writer.add_table("excluded", _excluded(corpus, sources, pd.concat(failures, ignore_index=True)))
+    return FrameStore.open(out)
+
+
+def _check(corpus, crop, guides, frame_step, face_size_px, max_sources, workers) -> None:
+    if corpus.sources.empty:
+        raise ValueError(f"corpus {corpus.name!r} below {corpus.root} has no source, {len(corpus.excluded)} were excluded")
+    if crop not in CROPS:
+        raise ValueError(f"crop is {crop!r}, allowed are {', '.join(CROPS)}")
+    if unknown := [name for name in guides if name not in GUIDES]:
+        raise ValueError(f"guides: {', '.join(map(repr, unknown))} unknown, allowed are {', '.join(GUIDES)}")
+    counts = dict(frame_step=frame_step, face_size_px=face_size_px, max_sources=max_sources, workers=workers)
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}, at least 1 is allowed")
+    if taken := sorted(_ROW_COLUMNS & set(corpus.sources.columns)):
+        raise ValueError(f"corpus {corpus.name!r}: sources have the column(s) {', '.join(taken)}, which prepare writes")
+    if len(twice := corpus.sources["video"][corpus.sources["video"].duplicated()]):
+        raise ValueError(f"corpus {corpus.name!r}: the video id {twice.iloc[0]!r} occurs more than once in sources")
+
+
+def _truth_by_video(corpus) -> dict[str, pd.DataFrame]:
+    truth = corpus.frame_truth
+    if truth is None:
+        return {}
+    taken = (_ROW_COLUMNS | set(corpus.sources.columns)) & set(truth.columns) - {"video", "frame"}
+    if taken:
+        raise ValueError(f"corpus {corpus.name!r}: frame_truth has the column(s) {', '.join(sorted(taken))} of sources")
+    if truth.duplicated(["video", "frame"]).any():
+        row = truth[truth.duplicated(["video", "frame"])].iloc[0]
+        raise ValueError(f"corpus {corpus.name!r}: frame_truth has frame {row.frame} of video {row.video!r} twice")
+    groups = {video: table.set_index("frame").drop(columns="video") for video, table in truth.groupby("video")}
+    return groups | {None: truth.iloc[:0].set_index("frame").drop(columns="video")}
+
+
+def _jobs(corpus, sources: pd.DataFrame, scratch: Path, options: dict) -> Iterator[Job]:
+    size = STILLS_PER_JOB if corpus.kind == "still" else 1
+    for first in range(0, len(sources), size):
+        rows = tuple(range(first, min(first + size, len(sources))))
+        paths = tuple(Path(corpus.root) / source for source in sources["source"].iloc[list(rows)])
+        yield Job(rows, paths, corpus.kind, scratch / f"{first:08d}", **options)
+
+
+def _in_order(jobs: Iterator[Job], *, workers: int) -> Iterator[Part]:
+    """Run the jobs in `workers` processes; yield the parts in the order of the jobs, a bounded number of them ahead."""
+    # spawn: a forked copy of a process with threads (torch, a notebook's kernel) may hang.
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, context, initializer=extraction.start_worker, initargs=(stop,))
+    waiting: deque[tuple[Job, Future]] = deque()
+    try:
+        for job in jobs:
+            waiting.append((job, pool.submit(extraction.extract, job)))
+            if len(waiting) >= JOBS_AHEAD_PER_WORKER * workers:
+                yield waiting.popleft()[1].result()
+        while waiting:
+            yield waiting.popleft()[1].result()
+    except BrokenProcessPool as error:
+        at_work = ", ".join(str(job.paths[0]) for job, future in waiting if not future.done() or future.exception())
+        raise RuntimeError(f"a worker process died, at one of these sources or the one before: {at_work}") from error
+    finally:
+        stop.set()  # an interrupted or failed run ends the workers at their next frame
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _manifest_rows(rows: pd.DataFrame, sources: pd.DataFrame, truth: dict) -> pd.DataFrame:
+    found = rows.drop(columns="row")
+    of_source = sources.iloc[rows["row"].to_numpy()].reset_index(drop=True)
+    tables = [of_source, found]
+    if truth:
+        parts = [
+            truth.get(sources["video"].iat[row], truth[None]).reindex(frames.to_numpy())
+            for row, frames in rows.groupby("row", sort=False)["frame"]
+        ]
+        tables.append(pd.concat(parts, ignore_index=True))
+    return pd.concat(tables, axis=1)
+
+
+def _excluded(corpus, sources: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
+    failed = pd.DataFrame({"source": sources["source"].to_numpy()[failures["row"]], "reason": failures["reason"]})
+    return pd.concat([corpus.excluded[["source", "reason"]], failed], ignore_index=True).astype("str")
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

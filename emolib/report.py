@@ -1,0 +1,304 @@
+"""A study's runs and executed notebooks -> ``reports/<study>/index.html``: offline, replaced as a whole."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import importlib.metadata
+import json
+import math
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emolib import notebooks, pages, runs
+from emolib.frames import replace_folder
+from emolib.roots import check_name, reports_root
+from emolib.study import Job, Study
+
+IMAGE_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+ABBREVIATIONS = {"auc", "f1", "uar"}
+MANY_VALUES = 12  # a parameter or metric with more entries than this is shortened
+
+
+@dataclass
+class Entry:
+    """A job as the index shows it."""
+
+    job: Job
+    status: str  # done, failed, damaged, interrupted, missing
+    problem: str = ""
+    traceback: str = ""
+    note: str = ""
+    page: str | None = None
+    run: runs.Upstream | None = None
+    figures: list[dict[str, str]] = field(default_factory=list)
+    summary: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.job.name
+
+    @property
+    def stage(self) -> str:
+        return self.job.stage
+
+    @property
+    def variant(self) -> str:
+        return self.job.variant
+
+    @property
+    def protocol(self) -> str | None:
+        return (self.run.params if self.run else self.job.params).get("protocol")
+
+    @property
+    def time(self) -> str:
+        return format_duration(self.run.info["wall_time_s"]) if self.run else ""
+
+    @property
+    def params(self) -> list[tuple[str, str]]:
+        return _pairs(self.run.params if self.run else self.job.params)
+
+    @property
+    def metrics(self) -> list[tuple[str, str]]:
+        return _pairs(self.run.metrics) if self.run else []
+
+
+def build(study: Study) -> Path:
+    """Write the report of what is there of `study`; returns the path of its index.
+
+    An older report is replaced only when the new one is complete.
+
+    Raises
+    ------
+    ValueError
+        A page would load something from a network, or a summary has intervals but no protocol.
+    """
+    target = reports_root() / check_name(study.name, what="study")
+    folder = target.with_name(f".{study.name}.{uuid.uuid4().hex[:8]}.tmp")
+    folder.mkdir(parents=True)
+    try:
+        entries = [_examine(job) for job in study.jobs]
+        for entry in entries:
+            if entry.job.executed.is_file() and entry.page is None:
+                entry.page = _write_notebook(study, entry, folder)
+        html = pages.environment().get_template("index.html.j2").render(**_index(study, entries))
+        (folder / "index.html").write_text(pages.check_offline(html, where=f"index of {study.name}"), encoding="utf-8")
+        replace_folder(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target / "index.html"
+
+
+def _examine(job: Job) -> Entry:
+    executed = job.executed.is_file()
+    failure = notebooks.failure_of(job.executed) if executed else None
+    run_file = job.folder / "run.json"
+    by_hand = executed and run_file.is_file() and run_file.stat().st_mtime > job.executed.stat().st_mtime
+    if failure is not None and not by_hand:
+        note = "An older complete run is kept; it is not shown here." if job.is_complete else ""
+        return Entry(job, "failed", failure.summary, failure.traceback, note)
+    if not job.is_complete:
+        if executed and not notebooks.ran_to_the_end(job.executed):
+            return Entry(job, "interrupted", "the notebook was stopped before its end")
+        return Entry(job, "missing", note="The notebook has not run." if not executed else "It finished no run.")
+    try:
+        run = runs.load(job.study, job.stage, job.variant)
+    except ValueError as error:
+        return Entry(job, "damaged", str(error))
+    entry = Entry(job, "done", run=run, figures=_figures(run))
+    if by_hand or not executed:
+        entry.note = "Run by hand: the executed notebook was not kept."
+        entry.page = "" if by_hand else None  # the notebook there belongs to an older run
+    if (run.folder / "summary.parquet").is_file():
+        entry.summary = present(run.table("summary"), protocol=entry.protocol, where=job.name)
+    return entry
+
+
+def _write_notebook(study: Study, entry: Entry, folder: Path) -> str:
+    address = f"{entry.stage}/{entry.variant}.html"
+    subtitle = f"{study.title} · {entry.name} · {entry.status}{f' · {entry.time}' if entry.time else ''}"
+    html = pages.notebook_page(entry.job.executed, title=entry.name, subtitle=subtitle, index="../index.html")
+    (folder / entry.stage).mkdir(exist_ok=True)
+    (folder / address).write_text(html, encoding="utf-8")
+    return address
+
+
+def _figures(run: runs.Upstream) -> list[dict[str, str]]:
+    listed = run.folder / "figures.json"
+    if not listed.is_file():
+        return []
+    return [
+        {"caption": figure["caption"], "uri": _data_uri(run.folder / figure["file"])}
+        for figure in json.loads(listed.read_text("utf-8"))
+    ]
+
+
+def _data_uri(file: Path) -> str:
+    if file.suffix not in IMAGE_TYPES:
+        raise ValueError(f"{file}: figures are {', '.join(IMAGE_TYPES)}")
+    return f"data:{IMAGE_TYPES[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
+
+
+def _index(study: Study, entries: list[Entry]) -> dict[str, Any]:
+    complete = [entry for entry in entries if entry.status == "done"]
+    problems = [entry for entry in entries if entry.problem]
+    return {
+        "title": study.title,
+        "question": study.description,
+        "study": study.name,
+        "runs": entries,
+        "n_done": len(complete),
+        "n_failed": len(problems),
+        "protocols": sorted({str(entry.protocol) for entry in complete if entry.protocol}),
+        "written": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "results": [entry for entry in complete if entry.summary is not None],
+        "failures": problems,
+        "others": [entry for entry in complete if entry.summary is None and entry.figures],
+        "made_with": _made_with(complete),
+        "version": importlib.metadata.version("emolib"),
+    }
+
+
+def _made_with(entries: Iterable[Entry]) -> list[tuple[str, str]]:
+    """Code and machine of the runs; several values are all listed, since a report of mixed code should say so."""
+    seen: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        code, place = entry.run.info["code"], entry.run.info["environment"]
+        commit = code["git_commit"] and code["git_commit"][:12] + (" with changes" if code["git_dirty"] else "")
+        values = {
+            "code": commit or f"emolib {code['emolib_version']}, sources {code['emolib_sources_sha256'][:12]}",
+            "python": place["python"],
+            "torch": place["packages"].get("torch", "none"),
+            "machine": f"{place['platform']}, {place['cores']} cores{', ' + place['gpu'] if place['gpu'] else ''}",
+            "seed": str(entry.run.info["seed"]) if entry.run.info["seed"] is not None else "",
+        }
+        for key, value in values.items():
+            if value:
+                seen.setdefault(key, {})[value] = None
+    return [(key, "; ".join(values)) for key, values in seen.items()]
+
+
+def present(table: pd.DataFrame, *, protocol: str | None, where: str) -> dict[str, Any]:
+    """A summary table as the index shows it: columns, rows of cells, and whether there are intervals.
+
+    A column ``x`` beside ``x_low`` and ``x_high`` (or ``value`` beside ``low`` and ``high``) becomes one column with an
+    interval and a bar; ``p_...`` are p-values, ``difference...`` are signed. Without a column ``protocol`` the run's
+    own `protocol` is added.
+
+    Raises
+    ------
+    ValueError
+        There are intervals but no protocol: a number is never shown without it.
+    """
+    table = table.reset_index(drop=isinstance(table.index, pd.RangeIndex))
+    bounds = {c: names for c in table.columns if (names := _bounds(c, table.columns))}
+    if "protocol" not in table.columns:
+        if bounds and protocol is None:
+            raise ValueError(f"{where}: summary has intervals but neither a column nor a parameter 'protocol'")
+        if protocol is not None:
+            table = table.assign(protocol=protocol)
+    hidden = {name for names in bounds.values() for name in names}
+    shown = [name for name in table.columns if name not in hidden]
+    kinds = {name: _kind(name, table[name], bounds) for name in shown}
+    cells = {
+        name: _intervals(table, name, *bounds[name]) if name in bounds
+        else [{"kind": kinds[name], "text": format_value(value, name)} for value in table[name]]
+        for name in shown
+    }  # fmt: skip
+    return {
+        "columns": [{"title": _title(str(name)), "kind": kinds[name]} for name in shown],
+        "rows": [[cells[name][i] for name in shown] for i in range(len(table))],
+        "has_interval": bool(bounds),
+        "has_zero": any(cell.get("bar") and cell["bar"]["zero"] is not None for row in cells.values() for cell in row),
+    }
+
+
+def _title(name: str) -> str:
+    """``p_value`` -> "p", ``p_holm`` -> "p (Holm)", ``frames_kept`` -> "Frames kept", ``uar`` -> "UAR"."""
+    if name.startswith("p_"):
+        return "p" if name == "p_value" else f"p ({name[2:].title()})"
+    words = " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
+    return words[:1].upper() + words[1:]
+
+
+def _bounds(name: str, names: Iterable[str]) -> tuple[str, str] | None:
+    pair = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
+    return pair if set(pair) <= set(names) else None
+
+
+def _kind(name: str, values: pd.Series, bounds: Mapping[str, Any]) -> str:
+    if name in bounds:
+        return "interval"
+    if name == "variant":
+        return "name"
+    return "number" if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) else "text"
+
+
+def _intervals(table: pd.DataFrame, name: str, low: str, high: str) -> list[dict[str, Any]]:
+    """Cells with text, bounds and a bar; positions are percent of the column's common scale."""
+    columns = table[[name, low, high]].astype("float64")
+    left, right = columns.min().min(), columns.max().max()
+    signed = name.startswith("difference")
+    if signed:
+        left, right = min(left, 0.0), max(right, 0.0)
+    width = (right - left) or 1.0
+
+    def place(value: float) -> float:
+        return round(2 + 96 * (value - left) / width, 2)
+
+    cells = []
+    for value, lower, upper in columns.itertuples(index=False):
+        whole = all(map(math.isfinite, (value, lower, upper)))
+        bar = {"low": place(lower), "high": place(upper), "value": place(value), "zero": place(0.0) if signed else None}
+        cells.append(
+            {
+                "kind": "interval",
+                "text": format_value(value, name),
+                "low": format_value(lower, name),
+                "high": format_value(upper, name),
+                "bar": bar if whole else None,
+            }
+        )
+    return cells
+
+
+def format_value(value: Any, name: str = "") -> str:
+    """A value as text: p-values (``p_...``) and shares with three decimals, differences signed, nothing as a dash."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        return "yes" if value else "no"
+    if isinstance(value, int) or pd.api.types.is_integer(value):
+        return f"{int(value):,}"
+    if not pd.api.types.is_number(value):
+        return str(value)
+    value = float(value)
+    if str(name).startswith("p_"):
+        return "<0.001" if value < 0.001 else f"{value:.3f}"
+    if str(name).startswith("difference"):
+        return f"{value:+.3f}".replace("-", "−")
+    return (f"{value:.3f}" if abs(value) <= 1 else f"{value:,.4g}").replace("-", "−")
+
+
+def format_duration(seconds: float) -> str:
+    """12.3 -> "12 s", 83 -> "1 min 23 s", 3700 -> "1 h 02 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def text(key: str, value: Any) -> str:
+        if isinstance(value, list | dict):
+            whole = json.dumps(value, ensure_ascii=False)
+            return whole if len(value) <= MANY_VALUES else f"{whole[:120]} … ({len(value)} entries)"
+        return format_value(value, key)
+
+    return [(key, text(key, value)) for key, value in values.items()]

@@ -1,0 +1,144 @@
+"""Figures of results: curves of filters, confusion matrices, variants with intervals. Public in `plots`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from emolib.palette import LINES, MARKERS, new_axes, percent
+
+
+def filter_curve(
+    table: pd.DataFrame,
+    *,
+    strength_label: str,
+    value_label: str = "accuracy (%)",
+    title: str = "Accuracy against the strength of the filter",
+    ax: Axes | None = None,
+) -> Axes:
+    """A metric against a filter's strength, with intervals; one line a series.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `strength, value, low, high` (shares 0..1) and, where there are several lines, `metric`: the name of each.
+    strength_label : str
+        What the strength is, with its unit: "percentile of the video's own posteriors (%)".
+    """
+    _check_columns(table, ("strength", "value", "low", "high"))
+    series = table.assign(metric=value_label) if "metric" not in table else table
+    ax = new_axes(ax, size=(6.5, 3.8))
+    names = list(dict.fromkeys(series["metric"]))
+    # side by side, so that intervals at one strength do not hide each other
+    shift = 0.008 * np.ptp(table["strength"]) * (np.arange(len(names)) - (len(names) - 1) / 2)
+    for k, (name, color) in enumerate(zip(names, sns.color_palette("colorblind", len(names)), strict=True)):
+        line = series[series["metric"] == name].sort_values("strength")
+        ax.errorbar(
+            line["strength"] + shift[k],
+            line["value"],
+            yerr=_reach(line),
+            label=name,
+            color=color,
+            linestyle=LINES[k % len(LINES)],
+            marker=MARKERS[k % len(MARKERS)],
+            capsize=3,
+            linewidth=1.6,
+        )
+    ax.set(xlabel=strength_label, ylabel=value_label, title=title)
+    percent(ax.yaxis)
+    if len(names) > 1:
+        ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def confusion_matrix(
+    matrix: np.ndarray, classes: Sequence[str], *, title: str = "Confusion matrix", ax: Axes | None = None
+) -> Axes:
+    """Confusion matrix, rows = truth; the shade is the share of the row.
+
+    Parameters
+    ----------
+    matrix : int [C, C], counts, written as they are; or float [C, C], shares of the rows, written in percent
+    classes : C class names
+    """
+    matrix = np.asarray(matrix)
+    if matrix.shape != (len(classes), len(classes)):
+        raise ValueError(f"{len(classes)} classes, but a matrix {matrix.shape}")
+    counts = matrix.dtype.kind in "iu"
+    total = matrix.sum(axis=1, keepdims=True)
+    share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0) if counts else matrix
+    ax = new_axes(ax, size=(1.8 + 0.62 * len(classes), 1.2 + 0.55 * len(classes)))
+    sns.heatmap(
+        100 * share,
+        annot=matrix if counts else 100 * matrix,
+        fmt="d" if counts else ".0f",
+        cmap="Greys",
+        vmin=0,
+        vmax=100,
+        square=True,
+        linewidths=0.5,
+        linecolor="0.9",
+        annot_kws={"fontsize": 8},
+        cbar_kws={"label": "share of the true class (%)"},
+        xticklabels=list(classes),
+        yticklabels=list(classes),
+        ax=ax,
+    )
+    ax.tick_params(axis="x", rotation=45)
+    ax.tick_params(axis="y", rotation=0)
+    unit = "samples" if counts else "% of the true class"
+    ax.set(xlabel="predicted class", ylabel="true class", title=f"{title} ({unit})")
+    return ax
+
+
+def intervals(
+    table: pd.DataFrame,
+    *,
+    value_label: str = "video accuracy (%)",
+    baseline: str | None = None,
+    title: str = "Variants with 95 % intervals over subjects",
+    ax: Axes | None = None,
+) -> Axes:
+    """Variants with their intervals, the best on top (forest plot).
+
+    Parameters
+    ----------
+    table : DataFrame
+        `variant, value, low, high` (shares 0..1). A row whose low and high are NaN, such as a published result, is an
+        open diamond.
+    baseline : str, optional
+        The variant whose value the dashed line marks; its own marker is a square.
+    """
+    _check_columns(table, ("variant", "value", "low", "high"))
+    if baseline is not None and baseline not in set(table["variant"]):
+        raise ValueError(f"baseline {baseline!r} is not among the variants {table['variant'].tolist()}")
+    rows = table.sort_values("value", kind="stable").reset_index(drop=True)  # y grows upwards
+    ax = new_axes(ax, size=(7.5, 1.2 + 0.34 * len(rows)))
+    for y, row in enumerate(rows.itertuples()):
+        known = np.isfinite(row.low) and np.isfinite(row.high)
+        marker = "s" if row.variant == baseline else "o" if known else "D"
+        if known:
+            ax.plot([row.low, row.high], [y, y], color="0.45", linewidth=2, solid_capstyle="butt")
+        ax.plot(row.value, y, marker, color="black", markerfacecolor="black" if known else "white", markersize=6)
+    if baseline is not None:
+        at = float(rows.loc[rows["variant"] == baseline, "value"].iloc[0])
+        ax.axvline(at, color="#D55E00", linestyle="--", linewidth=1.2, zorder=0, label=f"baseline: {baseline}")
+        ax.legend(frameon=False, fontsize=8, loc="lower right")
+    ax.set_yticks(range(len(rows)), rows["variant"])
+    ax.set(xlabel=value_label, ylabel="variant", ylim=(-0.7, len(rows) - 0.3), title=title)
+    percent(ax.xaxis)
+    return ax
+
+
+def _reach(table: pd.DataFrame) -> np.ndarray:
+    """Lengths below and above the value, [2, n]; Matplotlib refuses negative ones, which rounding can make."""
+    return np.clip([table["value"] - table["low"], table["high"] - table["value"]], 0, None)
+
+
+def _check_columns(table: pd.DataFrame, needed: tuple[str, ...]) -> None:
+    if missing := [name for name in needed if name not in table]:
+        raise ValueError(f"the table lacks column(s) {missing}; it has {list(table.columns)}")

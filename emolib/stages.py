@@ -1,0 +1,102 @@
+"""What every notebook begins with: its run with the parameters of its own cell, and upstream results opened by name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emolib import corpora, notebooks, preprocessing, provenance, runs
+from emolib.corpora import Corpus
+from emolib.frames import FrameStore
+
+
+def begin(notebook: str, namespace: Mapping[str, Any], *, upstream: Sequence[str] = ()) -> runs.Run:
+    """Begin the run of a notebook; call it from the notebook itself with ``globals()``.
+
+    Parameters
+    ----------
+    notebook : file name without its suffix, such as ``04_frame_filtering``; the stage is the name without its number.
+    namespace : the notebook's ``globals()``, read for the names of its ``parameters`` cell.
+    upstream : runs of the same study that it reads, each "stage/variant".
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `runs.begin`.
+    """
+    declared = notebooks.parameters_of(runs.project_root() / "notebooks" / f"{notebook}.ipynb")
+    params = {name: namespace[name] for name in sorted(declared)}
+    make_missing = params.pop("make_missing")
+    return runs.begin(
+        stage=notebook.split("_", 1)[1],
+        variant=params["variant"],
+        study=params["study"],
+        params=params,
+        upstream=upstream,
+        make_missing=make_missing,
+    )
+
+
+def open_corpus(corpus_run: runs.Upstream, *, part: str) -> Corpus:
+    """The corpus that notebook 00 looked at: `part` is "videos" or "stills"."""
+    prefixes = {"videos": "video", "stills": "still"}
+    if part not in prefixes:
+        raise ValueError(f"variant {part!r}: allowed are {', '.join(prefixes)}")
+    given = {key: corpus_run.params[f"{prefixes[part]}_{key}"] for key in ("corpus", "root", "options")}
+    if not given["corpus"]:
+        raise ValueError(f"the study names no {prefixes[part]}_corpus, so there are no {part} to prepare")
+    return corpora.scan(given["corpus"], runs.raw_path(given["root"]), **given["options"])
+
+
+def prepare_once(corpus: Corpus, **options: Any) -> FrameStore:
+    """`preprocessing.prepare`, or the store that an earlier run made of the same files with the same options.
+
+    The store lies in ``data/corpora/<corpus>-<key>``; the key is a hash of the options, of the table of sources with each file's size and
+    time of change, of what is known of the frames, and of emolib's preprocessing code.
+    """
+    key = _store_key(corpus, options)
+    path = runs.data_root() / "corpora" / f"{corpus.name}-{key}"
+    if not (path / "manifest.parquet").is_file():
+        preprocessing.prepare(corpus, path, **options)
+    return FrameStore.open(path)
+
+
+def _store_key(corpus: Corpus, options: Mapping[str, Any]) -> str:
+    stats = [(corpus.root / source).stat() for source in corpus.sources["source"]]
+    files = corpus.sources.assign(size=[s.st_size for s in stats], changed_ns=[s.st_mtime_ns for s in stats])
+    digest = hashlib.sha256(provenance.hash_value([dict(options), list(files.columns), _code_of_preprocessing()]).encode())
+    for table in (files, corpus.frame_truth):
+        if table is not None:
+            digest.update(pd.util.hash_pandas_object(_hashable(table), index=False).to_numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _hashable(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of lists or arrays as text, which pandas can hash."""
+    return table.astype({name: str for name in table.columns if table[name].dtype == object})
+
+
+def _code_of_preprocessing() -> list[str]:
+    package = Path(preprocessing.__file__).parent
+    return [provenance.hash_file(package / f"{name}.py") for name in preprocessing.SOURCES]
+
+
+def open_store(preprocessing_run: runs.Upstream) -> FrameStore:
+    """The frame store that a run of notebook 01 made or found.
+
+    Raises
+    ------
+    FileNotFoundError
+        It was removed since; the message names the stage to run again.
+    """
+    path = runs.data_root() / preprocessing_run.metrics["store"]
+    if not path.is_dir():
+        study, stage, variant = (preprocessing_run.info[key] for key in ("study", "stage", "variant"))
+        raise FileNotFoundError(
+            f"{path}: the frame store of {stage}/{variant} is gone; make it again: emolib run params/{study}.yaml --force --until {stage}"
+        )
+    return FrameStore.open(path)

@@ -1,0 +1,148 @@
+"""Folds: nobody is in two parts, everybody is tested once, and the order of rows does not matter."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emolib import folds
+
+
+def manifest(n_subjects=10, n_classes=3, repeats=2):
+    subject = np.repeat([f"{s:02d}" for s in range(1, n_subjects + 1)], n_classes * repeats)
+    return pd.DataFrame({"subject": subject, "label": np.tile(np.arange(n_classes), n_subjects * repeats)})
+
+
+def test_ravdess_folds_are_the_published_ones_and_cover_the_24_actors_once():
+    by_hand = [[2, 5, 14, 15, 16], [3, 6, 7, 13, 18], [10, 11, 12, 19, 20], [8, 17, 21, 23, 24], [1, 4, 9, 22]]
+    assert [[int(actor) for actor in tested] for tested in folds.RAVDESS_FOLDS] == by_hand
+    assert sorted(a for tested in folds.RAVDESS_FOLDS for a in tested) == [f"{a:02d}" for a in range(1, 25)]
+    made = folds.make_folds(manifest(24, 8), n_folds=5, seed=0, folds=folds.RAVDESS_FOLDS)
+    assert set(manifest(24, 8)["subject"].iloc[made[4].test]) == {"01", "04", "09", "22"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_subjects=st.integers(4, 30),
+    n_folds=st.integers(2, 4),
+    seed=st.integers(0, 10_000),
+    protocol=st.sampled_from(folds.PROTOCOLS),
+    share=st.floats(0.05, 0.5),
+)
+def test_parts_are_disjoint_in_subjects_and_every_row_is_tested_once(n_subjects, n_folds, seed, protocol, share):
+    rows = manifest(n_subjects).sample(frac=1, random_state=seed).reset_index(drop=True)
+    if protocol == "nested" and n_subjects - -(-n_subjects // n_folds) < 2:
+        return  # one training subject: tested as an error below
+    made = folds.make_folds(rows, n_folds=n_folds, protocol=protocol, seed=seed, validation_subjects_share=share)
+    who = [
+        {part: set(rows["subject"].iloc[getattr(f, part)]) for part in ("train", "validation", "test")} for f in made
+    ]
+    for fold, parts in zip(made, who, strict=True):
+        assert not parts["train"] & parts["test"] and not parts["train"] & parts["validation"]
+        if protocol == "nested":
+            assert not parts["validation"] & parts["test"] and parts["train"] and parts["validation"]
+            assert len(fold.train) + len(fold.validation) + len(fold.test) == len(rows)
+        else:
+            np.testing.assert_array_equal(fold.validation, fold.test)
+            assert len(fold.train) + len(fold.test) == len(rows)
+    np.testing.assert_array_equal(np.sort(np.concatenate([f.test for f in made])), np.arange(len(rows)))
+
+
+@given(counts=st.lists(st.integers(1, 60), min_size=5, max_size=40), seed=st.integers(0, 1000))
+def test_subject_folds_differ_by_one_subject_at_most_and_balance_rows(counts, seed):
+    subject = np.repeat([f"s{k}" for k in range(len(counts))], counts)
+    fold = folds.subject_folds(subject, n_folds=5, seed=seed)
+    per_subject = pd.DataFrame({"s": subject, "f": fold}).groupby("s")["f"].agg(["nunique", "first"])
+    assert (per_subject["nunique"] == 1).all()
+    n_subjects = np.bincount(per_subject["first"], minlength=5)
+    assert n_subjects.max() - n_subjects.min() <= 1
+    # dealt largest to smallest fold: no two folds ever differ by more than the largest subject has
+    rows = np.bincount(fold, minlength=5)
+    assert rows.max() - rows.min() <= max(counts)
+
+
+def test_folds_depend_on_the_seed_alone_not_on_the_order_of_rows():
+    subject = manifest(12)["subject"].to_numpy()
+    shuffled = np.random.default_rng(3).permutation(len(subject))
+    fold = folds.subject_folds(subject, n_folds=4, seed=5)
+    np.testing.assert_array_equal(folds.subject_folds(subject[shuffled], n_folds=4, seed=5), fold[shuffled])
+    assert any((folds.subject_folds(subject, n_folds=4, seed=s) != fold).any() for s in range(6, 9))
+
+
+def test_validation_share_is_of_the_training_subjects():
+    made = folds.make_folds(manifest(20), n_folds=5, seed=1, validation_subjects_share=0.25)
+    assert [len(set(manifest(20)["subject"].iloc[f.validation])) for f in made] == [4] * 5  # a quarter of 16
+    assert len({tuple(f.validation) for f in made}) > 1
+
+
+def test_only_the_rows_given_are_used_by_their_position():
+    rows = manifest(10).iloc[::3]  # index has gaps, positions have none
+    made = folds.make_folds(rows, n_folds=5, seed=0)
+    assert max(f.test.max() for f in made) == len(rows) - 1
+    assert made[0].train.dtype == np.int64
+
+
+def test_a_class_missing_in_a_part_is_named_in_a_warning():
+    rows = manifest(6)
+    rows = rows[~((rows["subject"] == "03") & (rows["label"] == 2))]
+    with pytest.warns(folds.MissingClassWarning, match=r"fold 0: test has no sample of class\(es\) \[2\]"):
+        folds.make_folds(rows, n_folds=3, seed=0, folds=[["03"], ["01", "02"], ["04", "05", "06"]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folds.make_folds(manifest(6), n_folds=2, seed=0)
+
+
+def test_given_folds_pass_over_absent_subjects():
+    made = folds.make_folds(manifest(4), n_folds=2, seed=0, folds=[["01", "02", "77"], ["03", "04"]])
+    assert set(manifest(4)["subject"].iloc[made[0].test]) == {"01", "02"}
+
+
+def test_stratified_folds_spread_every_class_and_keep_groups_together():
+    rng = np.random.default_rng(0)
+    label = rng.choice(3, 300, p=[0.7, 0.2, 0.1])
+    fold = folds.stratified_folds(label, n_folds=5, seed=2020)
+    for k in range(3):
+        count = np.bincount(fold[label == k], minlength=5)
+        assert count.max() - count.min() <= 1
+    group = rng.integers(0, 100, 300)
+    grouped = pd.Series(folds.stratified_folds(label, n_folds=5, seed=2020, groups=group))
+    assert (grouped.groupby(group).nunique() == 1).all() and set(grouped) == set(range(5))
+    np.testing.assert_array_equal(fold, folds.stratified_folds(label, n_folds=5, seed=2020))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"n_folds": 5}, "n_folds = 5: 4 subjects"),
+        ({"n_folds": 1}, "n_folds = 1"),
+        ({"n_folds": 2, "protocol": "loose"}, "'loose'.*nested, reference"),
+        ({"n_folds": 2, "validation_subjects_share": 0.0}, "validation_subjects_share = 0.0"),
+        ({"n_folds": 2, "validation_subjects_share": 0.9}, "2 training subjects"),
+        ({"n_folds": 3, "folds": [["01"], ["02"]]}, "n_folds = 3.*of 2"),
+        ({"n_folds": 2, "folds": [["01", "02"], ["02", "03", "04"]]}, r"\['02'\]"),
+        ({"n_folds": 2, "folds": [["01"], ["02", "03"]]}, r"\['04'\] of the manifest are in no fold"),
+        ({"n_folds": 2, "folds": [["01", "02", "03", "04"], ["09"]]}, "none of fold 1"),
+    ],
+)
+def test_folds_that_cannot_be_made_are_errors(options, says):
+    with pytest.raises(ValueError, match=says):
+        folds.make_folds(manifest(4), seed=0, **options)
+
+
+def test_a_row_without_a_subject_is_named():
+    rows = manifest(4)
+    rows.loc[5, "subject"] = ""
+    with pytest.raises(ValueError, match="row 5: subject ''"):
+        folds.make_folds(rows, n_folds=2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("label", "groups", "says"),
+    [([0, 0, 0, 1], None, "class 1 has 1"), ([], None, "no samples"), ([0, 0, 1, 1], [1, 2], "2 groups for 4")],
+)
+def test_stratified_folds_that_cannot_be_made_are_errors(label, groups, says):
+    with pytest.raises(ValueError, match=says):
+        folds.stratified_folds(label, n_folds=2, seed=0, groups=groups)
