@@ -56,7 +56,7 @@ test: lint unit notebooks ## ruff, notebooks without outputs, pytest, nbval over
 lint: setup-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 # one OpenMP thread: two workers share the cores already
 unit: setup-test

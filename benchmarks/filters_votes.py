@@ -96,7 +96,7 @@ def report(name: str, seconds: float, loop_seconds: float, agree: bool) -> None:
     """A line of the table: both times, their ratio, and whether both gave the same answer."""
     if not agree:
         raise AssertionError(f"{name}: the loop gives another answer")
-    print(f"{name:36s}{seconds:9.3f} s {loop_seconds:10.1f} s {loop_seconds / seconds:9.0f}x")
+    print(f"{name:48s}{seconds:9.3f} s {loop_seconds:10.1f} s {loop_seconds / seconds:9.0f}x")
 
 
 def main() -> None:
@@ -112,18 +112,19 @@ def main() -> None:
     print(
         f"{N_FRAMES:,} frames x {N_CLASSES} classes, {N_VIDEOS:,} videos; loops on {n_loop} videos, scaled by {scale:g}"
     )
-    print(f"{'':36s}{'emolib':>11s} {'loop':>12s} {'ratio':>10s}")
+    print(f"{'':48s}{'emolib':>11s} {'loop':>12s} {'ratio':>10s}")
 
     for name, options, judge in [
         ("percentile", {"percentile": 35.0}, at_percentile),
         ("threshold", {"threshold": 0.3}, at_threshold),
         ("threshold", {"threshold": 0.3, "largest": True}, at_threshold_of_largest),
     ]:
+        described = ", ".join(f"{option} {value}" for option, value in options.items())
         selection, seconds = best_of(lambda n=name, o=options: filters.select(n, frames, posterior, **o))
         start = time.perf_counter()
         looped = loop_filter(part, judge)
         agree = np.array_equal(selection.keep[: len(part)], looped)
-        report(f"filter {name} {options}"[:35], seconds, (time.perf_counter() - start) * scale, agree)
+        report(f"filter {name}: {described}", seconds, (time.perf_counter() - start) * scale, agree)
 
     face = frames["face_ok"].to_numpy()
     video, seen = frames["video"].to_numpy()[face], posterior[face]
@@ -138,10 +139,10 @@ def main() -> None:
     label, subject = frames["label"].to_numpy(), frames["subject"].to_numpy()
     predicted = posterior.argmax(axis=1)
     _, seconds = best_of(lambda: evaluation.subject_bootstrap(label, predicted, subject, metric="macro_f1"))
-    print(f"{'bootstrap of macro F1, 2,000 resamples':36s}{seconds:7.3f} s")
+    print(f"{'bootstrap of macro F1, 2,000 resamples':48s}{seconds:9.3f} s")
     other = np.roll(predicted, 1)
     _, seconds = best_of(lambda: evaluation.paired_test(label, predicted, other, subject))
-    print(f"{'paired test, 10,000 sign flips':36s}{seconds:9.3f} s")
+    print(f"{'paired test, 10,000 sign flips':48s}{seconds:9.3f} s")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import dlib
 import numpy as np
 
 # dlib's HOG template is 80 pixels wide. The short side of a picture is scaled to these lengths, so that a face is found
-# from a quarter of the short side on (coarse), and from an eighth on (fine). Small pictures are scaled up by the same rule.
+# from a quarter of the short side on (coarse), and from an eighth on (fine). Small pictures are scaled up alike.
 COARSE_PX, FINE_PX = 320, 640
 # A real face scores about 1 to 2.5, one under a hand 0.3; a false one was measured at 0.12 (scikit-image's astronaut).
 MIN_SCORE = 0.2
@@ -64,7 +64,9 @@ def detect_dlib(grey: np.ndarray, *, scale: float, min_score: float = MIN_SCORE)
     min_score : least margin of the detector.
     """
     rectangles, scores, _ = _hog().run(_resized(grey, scale), 0, min_score)
-    boxes = np.array([(r.left(), r.top(), r.right() + 1, r.bottom() + 1) for r in rectangles], np.float32).reshape(-1, 4)
+    boxes = np.array([(r.left(), r.top(), r.right() + 1, r.bottom() + 1) for r in rectangles], np.float32).reshape(
+        -1, 4
+    )
     return _ordered(boxes / np.float32(scale), np.array(scores, np.float32), grey.shape, "dlib")
 
 

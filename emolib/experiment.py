@@ -39,12 +39,7 @@ def frame_posterior(judged: pd.DataFrame, frames: pd.DataFrame, *, source: str, 
             f"{unjudged.sum()} frames with a face have no posterior, the first is sample {frames['sample'][unjudged].iloc[0]}: "
             "run notebook 03 again on this frame store"
         )
-    face = frames["face_ok"].to_numpy()
-    spread = np.full((len(frames), len(labels.names(target))), np.nan, dtype=np.float32)
-    for label in range(spread.shape[1]):
-        own = np.full(face.sum(), label)
-        spread[face, label] = labels.own_class_posterior(aligned[face], own, source=source, target=target)
-    return spread
+    return labels.spread_posterior(aligned, source=source, target=target)
 
 
 def frame_list(frames: pd.DataFrame, selection: filters.FrameSelection) -> pd.DataFrame:

@@ -118,9 +118,9 @@ def threshold(
     keep = score >= threshold
     if keep_best or largest:
         video = frames["video"].to_numpy()
-        order, start, _ = _by_video(video, -score)
-        emptied = np.bincount(video, weights=keep) == 0
-        keep[order[start[emptied]]] = True
+        emptied = np.flatnonzero((np.bincount(video, weights=keep) == 0)[video])
+        best_first = emptied[np.lexsort((-score[emptied], video[emptied]))]
+        keep[best_first[np.unique(video[best_first], return_index=True)[1]]] = True
     return Judgement(keep, score, threshold)
 
 

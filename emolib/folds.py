@@ -4,17 +4,32 @@
 |---|---|
 | `nested` | subjects taken out of the training subjects; the test subjects are seen once |
 | `reference` | the test rows themselves, as the published systems did: only for comparison with their numbers |
+
+Folds and parts of stills, where samples stand for themselves, come from `stills` and are public here too.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from emolib.stills import MissingClassWarning, StillSplit, split_stills, stratified_folds, warn_of_missing_classes
+
+__all__ = [
+    "NAMED_FOLDS",
+    "PROTOCOLS",
+    "RAVDESS_FOLDS",
+    "Fold",
+    "MissingClassWarning",
+    "StillSplit",
+    "make_folds",
+    "split_stills",
+    "stratified_folds",
+    "subject_folds",
+]
 
 PROTOCOLS = ("nested", "reference")
 
@@ -27,9 +42,7 @@ RAVDESS_FOLDS: tuple[tuple[str, ...], ...] = (
     ("01", "04", "09", "22"),
 )
 
-
-class MissingClassWarning(UserWarning):
-    """A part of a fold has no sample of a class that the corpus has."""
+NAMED_FOLDS: dict[str, tuple[tuple[str, ...], ...] | None] = {"": None, "ravdess": RAVDESS_FOLDS}  # "": drawn by seed
 
 
 @dataclass(frozen=True)
@@ -68,39 +81,6 @@ def subject_folds(subjects: Sequence[str] | np.ndarray, *, n_folds: int, seed: i
         fold_of[dealt] = to
         rows_in[to] += count[dealt]
     return fold_of[code]
-
-
-def stratified_folds(
-    labels: Sequence[int] | np.ndarray, *, n_folds: int, seed: int, groups: Sequence | np.ndarray | None = None
-) -> np.ndarray:
-    """Test fold of each row, int64 [N], shuffled, each class spread evenly over the folds: for stills (system B).
-
-    Parameters
-    ----------
-    labels : int [N]
-    groups : [N], optional
-        Rows of one group (exact duplicates, one person) stay in one fold; classes are then spread as evenly as that
-        allows.
-
-    Raises
-    ------
-    ValueError
-        A class (or the groups) with fewer members than folds.
-    """
-    labels = np.asarray(labels)
-    classes, count = np.unique(labels, return_counts=True)
-    if n_folds < 2 or not len(labels) or count.min() < n_folds:
-        smallest = (
-            f"; class {classes[count.argmin()]} has {count.min()} samples" if len(labels) else "; no samples given"
-        )
-        raise ValueError(f"n_folds = {n_folds}: at least 2 and no more than the samples of any class{smallest}")
-    if groups is not None and len(groups) != len(labels):
-        raise ValueError(f"{len(groups)} groups for {len(labels)} labels")
-    splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
-    fold = np.empty(len(labels), dtype=np.int64)
-    for k, (_, test) in enumerate(splitter(n_folds, shuffle=True, random_state=seed).split(labels, labels, groups)):
-        fold[test] = k
-    return fold
 
 
 def make_folds(
@@ -164,7 +144,9 @@ def make_folds(
             training = np.setdiff1d(training, held_out)
         parts = (np.isin(code, training), np.isin(code, held_out), fold_of[code] == k)
         made.append(Fold(k, *(np.flatnonzero(part) for part in parts)))
-        _warn_of_missing_classes(made[-1], manifest["label"].to_numpy())
+        label = manifest["label"].to_numpy()
+        rows = {part: getattr(made[-1], part) for part in ("train", "validation", "test")}
+        warn_of_missing_classes(f"fold {k}", rows, label, label)
     return made
 
 
@@ -194,12 +176,3 @@ def _given(folds: Sequence[Sequence[str]], unique: np.ndarray, n_folds: int) -> 
     if without := unique[fold_of < 0].tolist():
         raise ValueError(f"folds: subject(s) {without} of the manifest are in no fold")
     return fold_of
-
-
-def _warn_of_missing_classes(fold: Fold, label: np.ndarray) -> None:
-    everywhere = np.unique(label)
-    for part in ("train", "validation", "test"):
-        if missing := np.setdiff1d(everywhere, label[getattr(fold, part)]).tolist():
-            warnings.warn(
-                f"fold {fold.fold}: {part} has no sample of class(es) {missing}", MissingClassWarning, stacklevel=3
-            )

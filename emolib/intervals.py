@@ -28,6 +28,9 @@ class Interval:
     high: float
     n_subjects: int
 
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
 
 @dataclass(frozen=True)
 class PairedTest:

@@ -23,7 +23,7 @@ PARTS = {
 }
 
 # The predictor starts from its mean shape in the box and rounds to whole pixels, so its answer depends on the box. The
-# mean over these three boxes (shift right and down, factor of the side) halves the jitter and gives fractions of a pixel.
+# mean over these three boxes (shift right and down, factor of the side) jitters less and gives fractions of a pixel.
 _BOXES = np.array([(-0.03, -0.015, 1.04), (0.03, -0.015, 1.0), (0.0, 0.03, 0.96)])
 
 # Where the eye corners and the nose of a level face lie in the crop, as shares of its side: the median framing of
@@ -79,10 +79,10 @@ def face_box(points: np.ndarray) -> np.ndarray:
 
 
 def align(points: np.ndarray) -> np.ndarray:
-    """The similarity that puts a face upright into the unit square: float64 [2, 3], picture pixels to shares of the crop.
+    """The similarity that puts a face upright into the unit square: float64 [2, 3], pixels to shares of the crop.
 
     Least squares over the eye corners and the nose against FER-2013's median framing: eyes level, their centres 0.36 of
-    the side apart at 0.40 of the height; brows to chin are inside, with a margin of about a tenth at the left and right.
+    the side apart at 0.40 of the height; brows to chin are inside, with a margin of a tenth at the left and right.
     """
     source = points[_TEMPLATE_POINTS].astype(np.float64) @ (1, 1j)
     target = _TEMPLATE_SHARES @ (1, 1j)
@@ -95,7 +95,7 @@ def align(points: np.ndarray) -> np.ndarray:
 def crop(grey: np.ndarray, transform: np.ndarray, *, size_px: int) -> np.ndarray:
     """Cut the square out by `transform` (of `align`): uint8 [size_px, size_px].
 
-    One warp onto a finer grid and its block means: each output pixel is the mean of the picture's pixels that it covers.
+    One warp onto a finer grid and its block means: each output pixel is the mean of the pixels that it covers.
     Outside of the picture its edge is repeated.
     """
     pixels_per_output = 1 / (np.hypot(*transform[:, 0]) * size_px)

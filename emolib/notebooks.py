@@ -26,6 +26,7 @@ MACHINERY = {
     "roots",
     "runs",
     "study",
+    "tables",
     "workflow",
 }
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")

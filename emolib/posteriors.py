@@ -82,9 +82,10 @@ def embed(
 
 
 def _ready(model: str, n_classes: int, state: Mapping, options: Mapping | None, device: str) -> nn.Module:
-    network = build(model, n_classes, **(options or {}))
+    with torch.device("meta"):  # no fresh weights, so no draw from the global generator
+        network = build(model, n_classes, **(options or {}))
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise ValueError(f"state: the weights do not fit {model!r} with {n_classes} classes: {error}") from error
     return network.eval().to(pick_device(device), memory_format=torch.channels_last)

@@ -102,7 +102,9 @@ def prepare(
 
 def _check(corpus, crop, guides, frame_step, face_size_px, max_sources, workers) -> None:
     if corpus.sources.empty:
-        raise ValueError(f"corpus {corpus.name!r} below {corpus.root} has no source, {len(corpus.excluded)} were excluded")
+        raise ValueError(
+            f"corpus {corpus.name!r} below {corpus.root} has no source, {len(corpus.excluded)} were excluded"
+        )
     if crop not in CROPS:
         raise ValueError(f"crop is {crop!r}, allowed are {', '.join(CROPS)}")
     if unknown := [name for name in guides if name not in GUIDES]:
@@ -150,9 +152,11 @@ def _in_order(jobs: Iterator[Job], *, workers: int) -> Iterator[Part]:
         for job in jobs:
             waiting.append((job, pool.submit(extraction.extract, job)))
             if len(waiting) >= JOBS_AHEAD_PER_WORKER * workers:
-                yield waiting.popleft()[1].result()
+                yield waiting[0][1].result()
+                waiting.popleft()
         while waiting:
-            yield waiting.popleft()[1].result()
+            yield waiting[0][1].result()
+            waiting.popleft()
     except BrokenProcessPool as error:
         at_work = ", ".join(str(job.paths[0]) for job, future in waiting if not future.done() or future.exception())
         raise RuntimeError(f"a worker process died, at one of these sources or the one before: {at_work}") from error

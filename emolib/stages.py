@@ -13,6 +13,9 @@ from emolib import corpora, notebooks, preprocessing, provenance, runs
 from emolib.corpora import Corpus
 from emolib.frames import FrameStore
 
+# what decides the pixels of a store
+PREPROCESSING_MODULES = ("video", "detection", "tracking", "landmarks", "guides", "extraction", "preprocessing")
+
 
 def begin(notebook: str, namespace: Mapping[str, Any], *, upstream: Sequence[str] = ()) -> runs.Run:
     """Begin the run of a notebook; call it from the notebook itself with ``globals()``.
@@ -82,7 +85,7 @@ def _hashable(table: pd.DataFrame) -> pd.DataFrame:
 
 def _code_of_preprocessing() -> list[str]:
     package = Path(preprocessing.__file__).parent
-    return [provenance.hash_file(package / f"{name}.py") for name in preprocessing.SOURCES]
+    return [provenance.hash_file(package / f"{name}.py") for name in PREPROCESSING_MODULES]
 
 
 def open_store(preprocessing_run: runs.Upstream) -> FrameStore:

@@ -63,6 +63,15 @@ def middle_frames(corpus: Corpus, sources: Sequence[str]) -> list[np.ndarray]:
     return pictures
 
 
+def example_rows(manifest: pd.DataFrame, *, n: int) -> np.ndarray:
+    """Up to `n` rows of the manifest to look at, int64: frames with a face from the middle of a video, classes and subjects in turn."""
+    seen = manifest[manifest["face_ok"]]
+    middle = seen.groupby("video", sort=True)["sample"].apply(lambda samples: samples.iloc[len(samples) // 2])
+    videos = manifest.loc[middle.to_numpy()].sort_values(["subject", "label"], kind="stable")
+    turn = videos.groupby("label").cumcount()
+    return videos.assign(turn=turn).sort_values(["turn", "label"], kind="stable")["sample"].head(n).to_numpy()
+
+
 def durations(corpus: Corpus) -> pd.DataFrame:
     """Length of each video as its container states it: video, subject, emotion, duration_s, frame_rate_hz, note.
 

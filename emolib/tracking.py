@@ -26,7 +26,7 @@ class Face:
     ----------
     box : float32 [4], left, top, right, bottom in pixels, by the landmarks; NaN where there is no face.
     points : float32 [68, 2], landmarks in pixels; NaN where there is no face.
-    detector : "dlib" or "mtcnn" (a search of the picture found it), "track" (found again near the last frame's), "none".
+    detector : "dlib" or "mtcnn" (a search of the picture found it), "track" (found again near the last place), "none".
     n_faces : faces in the picture at the last count (at a search, and every `COUNT_EVERY` frames).
     seen : float32 [4], the detector's own box; NaN where there is no face.
     """
@@ -43,7 +43,9 @@ class Face:
         return self.detector != "none"
 
 
-NO_FACE = Face(np.full(4, np.nan, np.float32), np.full((68, 2), np.nan, np.float32), "none", 0, np.full(4, np.nan, np.float32))
+NO_FACE = Face(
+    np.full(4, np.nan, np.float32), np.full((68, 2), np.nan, np.float32), "none", 0, np.full(4, np.nan, np.float32)
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ def follow(grey: np.ndarray, track: Track) -> tuple[Face, Track]:
     """Find the face of the next frame, given the `track` up to the frame before.
 
     While a face is followed, dlib (then MTCNN) must find it again near its last place, in every frame: no box drifts on
-    after the face has gone. Its landmarks start from the last ones' box, which moves smoothly, unless the detector's box
-    disagrees. With no face to follow, the largest and most central face is taken, or the one where the last was.
+    after the face has gone. Its landmarks start from the last ones' box, which moves smoothly, unless the
+    detector's box disagrees. With no face to follow, the largest and most central face is taken, or the one where the
+    last was.
 
     Parameters
     ----------
@@ -124,7 +127,9 @@ def _look_near(grey: np.ndarray, last: Face) -> Face | None:
     seen = boxes[near.argmax()]
     points = landmarks.find_landmarks(grey, last.box)
     box = landmarks.face_box(points)
-    if detection.overlap(box, seen[None])[0] < MIN_OVERLAP:  # the landmarks slid off: start again where the face was seen
+    if (
+        detection.overlap(box, seen[None])[0] < MIN_OVERLAP
+    ):  # the landmarks slid off: start again where the face was seen
         points = landmarks.find_landmarks(grey, seen)
         box = landmarks.face_box(points)
     return Face(box, points, "track", last.n_faces, seen)

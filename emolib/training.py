@@ -104,10 +104,9 @@ def train_stack(
     """
     network = Network(model, n_classes, dict(model_options or {}))
     device, engine = _check_options(recipe, workers=workers, device=device, engine=engine)
-    needs_guide = network.build().needs_guide
-    check_arrays(image, guide, label, needs_guide=needs_guide)
+    check_arrays(image, guide, label, needs_guide=network.needs_guide)
     check_members(members, label, network)
-    guide = guide if needs_guide else None
+    guide = guide if network.needs_guide else None
     label = np.array(label, dtype=np.int64)
     same = {"network": network, "recipe": recipe, "engine": engine, "image": image, "guide": guide, "label": label}
     if checkpoint_dir is not None:

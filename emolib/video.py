@@ -1,4 +1,4 @@
-"""Media files in, arrays out: grey video frames with their true times, audio, stills. Decoding by PyAV (FFmpeg) and Pillow."""
+"""Media files in, arrays out: grey video frames with true times, audio, stills; by PyAV (FFmpeg) and Pillow."""
 
 from __future__ import annotations
 

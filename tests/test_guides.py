@@ -33,7 +33,9 @@ def test_parts_are_filled_and_the_jaw_is_a_line():
     for part, numbers in PARTS.items():
         x, y = np.rint(points[numbers].mean(axis=0)).astype(int)
         assert guide[y, x] == 255 or part == "jaw", part
-    assert guide[44, 24] == 255 and guide[42, 34] == 0 and guide[46, 24] == 0  # on, inside, and outside of the jaw's line
+    assert (
+        guide[44, 24] == 255 and guide[42, 34] == 0 and guide[46, 24] == 0
+    )  # on, inside, and outside of the jaw's line
 
 
 @settings(max_examples=30, deadline=None)

@@ -71,7 +71,13 @@ def test_no_rows_give_no_posteriors(pictures):
     ],
 )
 def test_predict_refuses(change, message, pictures):
-    given_ = {"image": pictures[0], "guide": pictures[1], "rows": np.arange(3), "n_classes": 3, "device": "cpu"} | change
+    given_ = {
+        "image": pictures[0],
+        "guide": pictures[1],
+        "rows": np.arange(3),
+        "n_classes": 3,
+        "device": "cpu",
+    } | change
     positional = [given_.pop(name) for name in ("image", "guide", "rows")]
     with pytest.raises(ValueError, match=message):
         posteriors.predict(*positional, model="guided", state=trained(), **given_)

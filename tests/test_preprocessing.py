@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emolib import preprocessing
 from emolib.corpora import Corpus
 from emolib.extraction import Job, extract
 from emolib.preprocessing import prepare
@@ -57,13 +59,15 @@ def root(tmp_path_factory):
     return folder
 
 
-NAMES = "face.mp4 empty.mp4 uneven.mkv comes.mp4 nobody.mp4 one.mp4 broken.avi two.mp4".split()
+NAMES = ["face.mp4", "empty.mp4", "uneven.mkv", "comes.mp4", "nobody.mp4", "one.mp4", "broken.avi", "two.mp4"]
 
 
 @pytest.fixture(scope="module")
 def store(root, tmp_path_factory):
     truth = pd.DataFrame({"video": "face", "frame": range(6), "true_intensity": np.linspace(0, 1, 6)})
-    return prepare(corpus_of(root, NAMES, truth=truth), tmp_path_factory.mktemp("a") / "store", workers=2, progress=False)
+    return prepare(
+        corpus_of(root, NAMES, truth=truth), tmp_path_factory.mktemp("a") / "store", workers=2, progress=False
+    )
 
 
 def test_rows_are_in_the_order_of_the_sources_and_their_frames(store):
@@ -118,9 +122,12 @@ def test_the_store_does_not_depend_on_the_number_of_workers(store, root, tmp_pat
 
 
 def test_frame_step_and_max_sources(root, tmp_path):
-    corpus = corpus_of(root, ["face.mp4", "one.mp4", "comes.mp4"])
+    corpus = corpus_of(root, ["face.mp4", "one.mp4", "uneven.mkv"])
     few = prepare(corpus, tmp_path / "s", frame_step=2, max_sources=2, guides=(), workers=1, progress=False)
-    assert few.manifest.groupby("video", sort=False)["frame"].agg(list).to_dict() == {"face": [0, 2, 4], "comes": [0, 2, 4]}
+    assert few.manifest.groupby("video", sort=False)["frame"].agg(list).to_dict() == {
+        "face": [0, 2, 4],
+        "uneven": [0, 2],
+    }
     assert few.array_names == ["image", "landmarks"]
 
 
@@ -178,13 +185,27 @@ def test_an_empty_corpus_and_clashing_columns_are_errors(root, tmp_path):
         prepare(corpus, tmp_path / "s")
 
 
-def test_a_failing_run_leaves_the_old_store_and_no_scraps(root, tmp_path):
-    class Interrupts(dict):
-        """Options whose truth table raises in the middle of the run, as Ctrl-C would."""
+def die(job: Job) -> None:
+    """In the place of `extract`: the worker process ends at once, as after a crash in a C library."""
+    os._exit(3)
 
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, ValueError])
+def test_a_run_that_fails_leaves_the_old_store_and_no_scraps(root, tmp_path, monkeypatch, failure):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "old").touch()
-    corpus = corpus_of(root, ["broken.avi"])
-    with pytest.raises(ValueError, match="no sample was written"):
-        prepare(corpus, tmp_path / "store", workers=1, progress=False)
-    assert [file.name for file in tmp_path.rglob("*")] == ["store", "old"]
+    names = ["face.mp4", "one.mp4", "comes.mp4"]
+    if failure is KeyboardInterrupt:
+
+        def interrupt(*args, **options):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(preprocessing.FrameStoreWriter, "append", interrupt)
+    elif failure is RuntimeError:
+        monkeypatch.setattr(preprocessing.extraction, "extract", die)
+    else:
+        names = ["broken.avi"]
+    messages = {RuntimeError: "a worker process died.*face.mp4", ValueError: "no sample was written"}
+    with pytest.raises(failure, match=messages.get(failure)):
+        prepare(corpus_of(root, names), tmp_path / "store", workers=1, progress=False)
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["old", "store"]

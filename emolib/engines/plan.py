@@ -120,6 +120,12 @@ class Network:
     def build(self) -> nn.Module:
         return build(self.model, self.n_classes, **self.options)
 
+    @property
+    def needs_guide(self) -> bool:
+        """Whether the network reads a guide beside the image."""
+        with torch.device("meta"):  # no weights, so no draw from the global generator
+            return self.build().needs_guide
+
 
 def derived_seed(seed: int, *stream: int) -> int:
     """A seed for `stream` that shares nothing with those of other streams (NumPy's SeedSequence), below 2**63."""

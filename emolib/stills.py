@@ -1,0 +1,124 @@
+"""Folds and parts of stills, stratified by class; samples that belong together stay together. Public in `folds`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+
+class MissingClassWarning(UserWarning):
+    """A part of a fold has no sample of a class that the corpus has."""
+
+
+@dataclass(frozen=True)
+class StillSplit:
+    """Row positions (int64, rising) of the parts of a corpus of stills; `part` names each row's, "" if it has none."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    part: np.ndarray
+
+
+def stratified_folds(
+    labels: Sequence[int] | np.ndarray, *, n_folds: int, seed: int, groups: Sequence | np.ndarray | None = None
+) -> np.ndarray:
+    """Test fold of each row, int64 [N], shuffled, each class spread evenly over the folds: for stills (system B).
+
+    Parameters
+    ----------
+    labels : int [N]
+    groups : [N], optional
+        Rows of one group (exact duplicates, one person) stay in one fold; classes are then spread as evenly as that
+        allows.
+
+    Raises
+    ------
+    ValueError
+        A class (or the groups) with fewer members than folds.
+    """
+    labels = np.asarray(labels)
+    classes, count = np.unique(labels, return_counts=True)
+    if n_folds < 2 or not len(labels) or count.min() < n_folds:
+        smallest = (
+            f"; class {classes[count.argmin()]} has {count.min()} samples" if len(labels) else "; no samples given"
+        )
+        raise ValueError(f"n_folds = {n_folds}: at least 2 and no more than the samples of any class{smallest}")
+    if groups is not None and len(groups) != len(labels):
+        raise ValueError(f"{len(groups)} groups for {len(labels)} labels")
+    splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
+    fold = np.empty(len(labels), dtype=np.int64)
+    for k, (_, test) in enumerate(splitter(n_folds, shuffle=True, random_state=seed).split(labels, labels, groups)):
+        fold[test] = k
+    return fold
+
+
+def split_stills(
+    manifest: pd.DataFrame,
+    label: np.ndarray,
+    usable: np.ndarray,
+    *,
+    validation_share: float,
+    test_share: float,
+    seed: int,
+) -> StillSplit:
+    """One train, validation and test part of stills: the corpus's own `split`, and what it lacks taken out of the rest.
+
+    A part that the corpus does not name is taken out of its training rows (of all rows, where it names none),
+    stratified by class, about its share of them: a k-th, k = 1 / share rounded. Rows of one `duplicate_group` (where
+    the manifest has it) or else of one `subject` stay together; training rows whose group is also in a held-out part
+    of the corpus's own split are not used, nor are validation rows whose group is in the test part.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        `split` and `subject` (or `duplicate_group`).
+    label : int [N]
+    usable : bool [N]
+        Rows that may be used: a face was found, the class exists in the model's label space.
+    validation_share, test_share : float in (0, 0.5]
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        Share out of range, lengths that differ, some usable rows with a split and some without, or a class too small.
+    """
+    shares = {"test": test_share, "validation": validation_share}
+    label, usable = np.asarray(label), np.asarray(usable, dtype=bool)
+    if not (len(label) == len(usable) == len(manifest)) or not all(0 < share <= 0.5 for share in shares.values()):
+        raise ValueError(
+            f"{len(manifest)} rows, {len(label)} labels, {len(usable)} usable, shares {shares}: "
+            "equal lengths and shares in (0, 0.5] are needed"
+        )
+    part = np.where(usable, manifest["split"].to_numpy(dtype=object), "")
+    if (part[usable] == "").all():
+        part[usable] = "train"
+    elif (part[usable] == "").any():
+        row = np.flatnonzero(usable & (part == ""))[0]
+        raise ValueError(f"row {row} has no split while others have: all usable rows must have one, or none")
+    group = pd.factorize(manifest["duplicate_group" if "duplicate_group" in manifest else "subject"])[0]
+    for name, share in shares.items():
+        if (part == name).any():
+            continue
+        rest = np.flatnonzero(part == "train")
+        groups = group[rest] if len(np.unique(group[rest])) < len(rest) else None  # alone in its group: much faster
+        fold = stratified_folds(label[rest], n_folds=round(1 / share), seed=seed, groups=groups)
+        part[rest[fold == 0]] = name
+    part[(part == "validation") & np.isin(group, group[part == "test"])] = ""
+    part[(part == "train") & np.isin(group, group[(part == "test") | (part == "validation")])] = ""
+    rows = {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
+    warn_of_missing_classes("stills", rows, label[usable], label)
+    return StillSplit(**rows, part=part.astype(str))
+
+
+def warn_of_missing_classes(what: str, parts: dict[str, np.ndarray], wanted: np.ndarray, label: np.ndarray) -> None:
+    """Name the classes of `wanted` that a part has no sample of, in a MissingClassWarning."""
+    for name, rows in parts.items():
+        if missing := np.setdiff1d(wanted, label[rows]).tolist():
+            warnings.warn(f"{what}: {name} has no sample of class(es) {missing}", MissingClassWarning, stacklevel=3)
