@@ -134,7 +134,7 @@ def ours(image, guide, label, folds: list, *, recipe: Recipe, device: str, worke
 
 
 def mean_curve(curve: list, seconds: float) -> pd.DataFrame:
-    """Mean accuracy over the folds by epoch, and its share of `seconds`: when all folds could have had that many epochs."""
+    """Mean accuracy over the folds by epoch, and the epoch's share of `seconds`, the time of all folds together."""
     frame = pd.DataFrame(curve, columns=["fold", "epoch", "accuracy"])
     mean = frame.groupby("epoch")["accuracy"].mean()
     return pd.DataFrame(

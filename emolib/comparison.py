@@ -73,15 +73,15 @@ def _variant(name: str, run: Upstream) -> Variant:
 
 
 def summary(variants: Mapping[str, Variant], *, baseline: str, vote: str, seed: int) -> pd.DataFrame:
-    """One row a variant: what was kept, frame and video accuracy with intervals, and the paired test against the baseline.
+    """One row a variant: what was kept, accuracies with intervals, and the paired test against the baseline.
 
-    The baseline of a protocol is the variant whose filter keeps all frames: `baseline` itself under its own protocol. Variants
-    of a protocol without a baseline have no test. Holm's correction runs over all tests of the table.
+    The baseline of a protocol is the variant whose filter keeps all frames: `baseline` itself under its own protocol.
+    Variants of a protocol without a baseline have no test. Holm's correction runs over all tests of the table.
 
     Returns
     -------
-    DataFrame: variant, protocol, filter, kept_share, {frame,video}_{accuracy,low,high}, video_uar, mean_of_folds, difference,
-    difference_low, difference_high, p_value, p_holm.
+    DataFrame: variant, protocol, filter, kept_share, and each with _low and _high: frame_accuracy, video_accuracy,
+    video_uar, difference (video accuracy, against the baseline); p_value, p_holm.
     """
     if baseline not in variants:
         raise ValueError(f"baseline {baseline!r} is not among the variants compared: {', '.join(variants)}")
@@ -98,11 +98,15 @@ def summary(variants: Mapping[str, Variant], *, baseline: str, vote: str, seed: 
 
 def _row(one: Variant, against: Variant | None, *, vote: str, seed: int) -> dict:
     results = one.results.set_index("metric")
-    frame, video = results.loc["frame accuracy"], results.loc[f"video {vote} accuracy"]
+    shown = {
+        "frame_accuracy": "frame accuracy",
+        "video_accuracy": f"video {vote} accuracy",
+        "video_uar": f"video {vote} uar",
+    }
     row = {"variant": one.name, "protocol": one.protocol, "filter": one.filter, "kept_share": one.kept_share}
-    row |= {f"frame_{k}": frame[v] for k, v in {"accuracy": "value", "low": "low", "high": "high"}.items()}
-    row |= {f"video_{k}": video[v] for k, v in {"accuracy": "value", "low": "low", "high": "high"}.items()}
-    row |= {"video_uar": results.loc[f"video {vote} uar", "value"], "mean_of_folds": video["mean_of_folds"]}
+    for column, metric in shown.items():
+        found = results.loc[metric]
+        row |= {column: found["value"], f"{column}_low": found["low"], f"{column}_high": found["high"]}
     row |= dict.fromkeys(("difference", "difference_low", "difference_high", "p_value"), np.nan)
     if against is not None and against.name != one.name:
         column = f"predicted_{vote}"
@@ -119,7 +123,7 @@ def _row(one: Variant, against: Variant | None, *, vote: str, seed: int) -> dict
 
 
 def filter_curve(variants: Mapping[str, Variant], *, vote: str) -> pd.DataFrame:
-    """Video and frame accuracy against the filter's strength: filter, strength, metric (with its protocol), value, low, high.
+    """Accuracy against the filter's strength: filter, strength, metric (with its protocol), value, low, high.
 
     The variant that keeps all frames is the percentile 0 and the threshold 0 of its protocol.
     """
@@ -138,7 +142,7 @@ def filter_curve(variants: Mapping[str, Variant], *, vote: str) -> pd.DataFrame:
 
 def interval_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Video accuracy of the summary's variants as `plots.intervals` draws it: variant, value, low, high."""
-    columns = {"video_accuracy": "value", "video_low": "low", "video_high": "high"}
+    columns = {"video_accuracy": "value", "video_accuracy_low": "low", "video_accuracy_high": "high"}
     return table.rename(columns=columns)[["variant", *columns.values()]]
 
 
@@ -166,16 +170,19 @@ def best_filter(table: pd.DataFrame, *, baseline: str) -> str:
 
 
 def verdict(table: pd.DataFrame, *, baseline: str) -> str:
-    """What the table says about the question, in a sentence a variant at most: corrected p below 0.05 or "no gain shown"."""
+    """What the table says about the question: the variants whose corrected p is below 0.05, or "no gain shown"."""
     tested = table[table["p_holm"].notna()]
     better = tested[(tested["p_holm"] < 0.05) & (tested["difference"] > 0)]
     worse = tested[(tested["p_holm"] < 0.05) & (tested["difference"] < 0)]
     if better.empty and worse.empty:
-        return f"No gain shown: none of the {len(tested)} variants differs from {baseline!r} beyond chance (Holm-corrected p >= 0.05)."
+        return (
+            f"No gain shown: none of the {len(tested)} variants differs from learning from all frames ({baseline!r}) "
+            "beyond chance (Holm-corrected p >= 0.05)."
+        )
     sentences = [
-        f"{row.variant} ({row.protocol}) is {'better' if row.difference > 0 else 'worse'} than learning from all frames by "
-        f"{abs(row.difference):.1%} of videos (95 % interval {row.difference_low:.1%} to {row.difference_high:.1%}, "
-        f"Holm-corrected p = {row.p_holm:.3f})."
+        f"{row.variant} ({row.protocol}) is {'better' if row.difference > 0 else 'worse'} than learning from all "
+        f"frames: difference {row.difference:+.1%} of videos (95 % interval {row.difference_low:+.1%} to "
+        f"{row.difference_high:+.1%}, Holm-corrected p = {row.p_holm:.3f})."
         for row in pd.concat([better, worse]).itertuples()
     ]
     if better.empty:

@@ -1,7 +1,7 @@
-"""One variant of the filtering experiment: frames kept, members of the training stack, out-of-sample predictions, results.
+"""One variant of the filtering experiment: frames kept, members of the training stack, predictions, results.
 
-The pure middle of notebook 04: tables and arrays in, tables and arrays out. What is trained is tested on *all* frames of the fold's
-test subjects in which a face was found, whatever the filter kept.
+The pure middle of notebook 04: tables and arrays in, tables and arrays out. What is trained is tested on *all* frames
+of the fold's test subjects in which a face was found, whatever the filter kept.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ def frame_posterior(judged: pd.DataFrame, frames: pd.DataFrame, *, source: str, 
 
     Parameters
     ----------
-    judged : posterior table (``sample``, ``p_<class>`` ...) in label space `source`; frames without a face are not in it.
+    judged : posterior table (``sample``, ``p_<class>`` ...) in label space `source`; only frames with a face are in it.
     frames : manifest of the corpus, labelled in label space `target`.
 
     Returns
     -------
-    float32 [len(frames), classes of target]; a class of `target` has the column of the class that it maps to (calm has that of
-    neutral), so rows need not sum to 1. Rows of frames without a face are NaN.
+    float32 [len(frames), classes of target]; a class of `target` has the column of the class that it maps to (calm has
+    that of neutral), so rows need not sum to 1. Rows of frames without a face are NaN.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def frame_posterior(judged: pd.DataFrame, frames: pd.DataFrame, *, source: str, 
     unjudged = np.isnan(aligned).any(axis=1) & frames["face_ok"].to_numpy()
     if unjudged.any():
         raise ValueError(
-            f"{unjudged.sum()} frames with a face have no posterior, the first is sample {frames['sample'][unjudged].iloc[0]}: "
-            "run notebook 03 again on this frame store"
+            f"{unjudged.sum()} frames with a face have no posterior, the first is sample "
+            f"{frames['sample'][unjudged].iloc[0]}: run notebook 03 again on this frame store"
         )
     return labels.spread_posterior(aligned, source=source, target=target)
 
@@ -50,7 +50,7 @@ def frame_list(frames: pd.DataFrame, selection: filters.FrameSelection) -> pd.Da
 def quality_against_truth(
     frames: pd.DataFrame, selection: filters.FrameSelection, *, shows_label_at: float
 ) -> pd.DataFrame:
-    """How right the filter is where the corpus knows the truth: one row, or none where it does not (no ``true_intensity``).
+    """How right the filter is where the corpus knows the ``true_intensity``: one row, or none where it does not.
 
     A frame shows its label where its true intensity is at least `shows_label_at` (0..1). Only frames with a face count.
     """
@@ -128,8 +128,8 @@ def predict_folds(
     Returns
     -------
     predictions : posterior table of all frames with a face, each judged by the one model whose fold tests its subject.
-    training_means : a row a fold, ``p_<class>`` = mean over the fold's training videos of the video's mean posterior (every
-        `training_step`-th frame, filtered or not).
+    training_means : a row a fold, ``p_<class>`` = mean over the fold's training videos of the video's mean posterior
+        (every `training_step`-th frame, filtered or not).
     """
     face = frames["face_ok"].to_numpy()
     thinned = face & (frames["frame"].to_numpy() % training_step == 0)
@@ -138,9 +138,8 @@ def predict_folds(
     for part, one in zip(parts, trained, strict=True):
         test, train = part.test[face[part.test]], part.train[thinned[part.train]]
         posterior = posteriors.predict(images, guides, test, state=one.state, **options)
-        predictions.append(
-            posteriors.table(frames["sample"].to_numpy()[test], posterior, classes=classes, fold=part.fold, subset="test")
-        )
+        sample = frames["sample"].to_numpy()[test]
+        predictions.append(posteriors.table(sample, posterior, classes=classes, fold=part.fold, subset="test"))
         seen = posteriors.predict(images, guides, train, state=one.state, **options)
         means.append(voting.training_mean(frames["video"].to_numpy()[train], seen))
     columns = [f"p_{name}" for name in classes]
@@ -153,7 +152,8 @@ def video_votes(
 ) -> pd.DataFrame:
     """The four votes of every test video: ``video, subject, label, fold, predicted_<method>``.
 
-    A video in which no face was found has no vote; it is in the table with ``predicted_<method> = -1``, which no label equals.
+    A video in which no face was found has no vote: ``predicted_<method> = -1``, no answer, which is always wrong; its
+    fold is that of its subject's other videos.
     """
     columns = [f"p_{name}" for name in classes]
     known = frames.set_index("sample").loc[predictions["sample"], ["video"]]
@@ -171,8 +171,11 @@ def video_votes(
             for method in voting.METHODS
         }
         voted.append(pd.DataFrame(table).assign(fold=fold))
-    videos = frames.groupby("video", sort=True)[["subject", "label"]].first()
-    return videos.join(pd.concat(voted)).fillna(-1).astype({f"predicted_{m}": int for m in voting.METHODS}).reset_index()
+    videos = frames.groupby("video", sort=True)[["subject", "label"]].first().join(pd.concat(voted))
+    videos["fold"] = videos["fold"].fillna(videos.groupby("subject")["fold"].transform("first"))
+    predicted = [f"predicted_{method}" for method in voting.METHODS]
+    videos[predicted] = videos[predicted].fillna(-1)
+    return videos.astype(dict.fromkeys(["fold", *predicted], "int64")).reset_index()
 
 
 def evaluate(predictions: pd.DataFrame, votes: pd.DataFrame, frames: pd.DataFrame, *, classes: list[str], seed: int):
@@ -184,11 +187,12 @@ def evaluate(predictions: pd.DataFrame, votes: pd.DataFrame, frames: pd.DataFram
     """
     known = frames.set_index("sample").loc[predictions["sample"]]
     of_frames = predictions[[f"p_{name}" for name in classes]].to_numpy().argmax(1)
-    judged = {"frame": (known["label"].to_numpy(), of_frames, known["subject"].to_numpy(), predictions["fold"].to_numpy())}
+    judged = {"frame": (known["label"], of_frames, known["subject"], predictions["fold"])}
     for method in voting.METHODS:
-        judged[f"video {method}"] = tuple(votes[c].to_numpy() for c in ("label", f"predicted_{method}", "subject", "fold"))
+        judged[f"video {method}"] = tuple(votes[c] for c in ("label", f"predicted_{method}", "subject", "fold"))
     rows = []
-    for what, (true, predicted, subject, fold) in judged.items():
+    for what, columns in judged.items():
+        true, predicted, subject, fold = (np.asarray(column) for column in columns)
         for metric in ("accuracy", "uar"):
             interval = intervals.subject_bootstrap(true, predicted, subject, metric=metric, seed=seed)
             by_fold = evaluation.by_fold(true, predicted, fold, metric=metric)

@@ -143,7 +143,9 @@ class FrameStoreWriter:
         """
         for name, values in arrays.items():
             if len(values) != len(rows):
-                raise ValueError(f"{self.path}: array {name!r} has {len(values)} rows, the manifest's chunk {len(rows)}")
+                raise ValueError(
+                    f"{self.path}: array {name!r} has {len(values)} rows, the manifest's chunk {len(rows)}"
+                )
         if not self._files:
             self._files = {name: self._create(name, values) for name, values in arrays.items()}
         if set(arrays) != set(self._files):
@@ -199,7 +201,9 @@ class FrameStoreWriter:
     def _complete(self) -> None:
         table = pa.Table.from_pandas(self._manifest(), preserve_index=False)
         metadata = {"schema_version": SCHEMA_VERSION, "corpus": self.corpus, "label_space": self.label_space}
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"emolab": json.dumps(metadata).encode()})
+        table = table.replace_schema_metadata(
+            {**(table.schema.metadata or {}), b"emolab": json.dumps(metadata).encode()}
+        )
         pq.write_table(table, self._temporary / "manifest.parquet")
         for name, extra in self._tables.items():
             (self._temporary / "tables").mkdir(exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -19,8 +21,8 @@ def untrained_accuracy(frames: pd.DataFrame, true: np.ndarray, posterior: np.nda
 
     Returns
     -------
-    DataFrame: posterior ("as it is" or "z-scored"), judged ("frames", "videos, majority", "videos, auc"), accuracy, low,
-    high (95 %, bootstrap over subjects), chance (share of the largest class), n.
+    DataFrame: posterior ("as it is" or "z-scored"), judged ("frames", "videos, majority", "videos, auc"), accuracy,
+    low, high (95 %, bootstrap over subjects), chance (share of the largest class), n.
     """
     of_video = frames.assign(true=true).groupby("video", sort=False)[["subject", "true"]].first()
     rows = []
@@ -47,12 +49,23 @@ def untrained_accuracy(frames: pd.DataFrame, true: np.ndarray, posterior: np.nda
 
 
 def example_videos(frames: pd.DataFrame, *, n: int) -> list[str]:
-    """`n` videos to look at: different classes first, then different subjects, chosen by name alone and not by result."""
+    """`n` videos to look at: different classes, then different subjects; chosen by name alone, not by result."""
     videos = frames.groupby("video")[["label", "subject"]].first().sort_values(["label", "subject"])
     turn = videos.groupby("label").cumcount()
     by_turn = videos.assign(turn=turn).sort_values(["turn", "label"], kind="stable")
     evenly = np.linspace(0, min(len(by_turn), max(n, videos["label"].nunique())) - 1, n).round().astype(int)
     return by_turn.index[np.unique(evenly)].tolist()
+
+
+def of_video(
+    frames: pd.DataFrame, posterior: np.ndarray, true: np.ndarray, video: str, *, classes: Sequence[str]
+) -> dict:
+    """What `plots.posterior_over_time` draws of one video: time_s, posterior, own and, where known, true_intensity."""
+    rows = np.flatnonzero(frames["video"] == video)
+    one = {"time_s": frames["time_s"].to_numpy()[rows], "posterior": posterior[rows], "own": classes[true[rows[0]]]}
+    if "true_intensity" in frames:
+        one["true_intensity"] = frames["true_intensity"].to_numpy()[rows]
+    return one
 
 
 def per_video(frames: pd.DataFrame, score: np.ndarray, *, columns: list[str]) -> pd.DataFrame:

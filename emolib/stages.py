@@ -11,10 +11,10 @@ import pandas as pd
 
 from emolib import corpora, notebooks, preprocessing, provenance, runs
 from emolib.corpora import Corpus
-from emolib.frames import FrameStore
+from emolib.frames import SCHEMA_VERSION, FrameStore
 
 # what decides the pixels of a store
-PREPROCESSING_MODULES = ("video", "detection", "tracking", "landmarks", "guides", "extraction", "preprocessing")
+PREPROCESSING_MODULES = ("video", "detection", "tracking", "landmarks", "guides", "extraction")
 
 
 def begin(notebook: str, namespace: Mapping[str, Any], *, upstream: Sequence[str] = ()) -> runs.Run:
@@ -58,8 +58,8 @@ def open_corpus(corpus_run: runs.Upstream, *, part: str) -> Corpus:
 def prepare_once(corpus: Corpus, **options: Any) -> FrameStore:
     """`preprocessing.prepare`, or the store that an earlier run made of the same files with the same options.
 
-    The store lies in ``data/corpora/<corpus>-<key>``; the key is a hash of the options, of the table of sources with each file's size and
-    time of change, of what is known of the frames, and of emolib's preprocessing code.
+    The store lies in ``data/corpora/<corpus>-<key>``; the key is a hash of the options, of the table of sources with
+    each file's size and time of change, of what is known of the frames, and of the code that decides its pixels.
     """
     key = _store_key(corpus, options)
     path = runs.data_root() / "corpora" / f"{corpus.name}-{key}"
@@ -71,7 +71,8 @@ def prepare_once(corpus: Corpus, **options: Any) -> FrameStore:
 def _store_key(corpus: Corpus, options: Mapping[str, Any]) -> str:
     stats = [(corpus.root / source).stat() for source in corpus.sources["source"]]
     files = corpus.sources.assign(size=[s.st_size for s in stats], changed_ns=[s.st_mtime_ns for s in stats])
-    digest = hashlib.sha256(provenance.hash_value([dict(options), list(files.columns), _code_of_preprocessing()]).encode())
+    settings = provenance.hash_value([SCHEMA_VERSION, options, list(files.columns), _code_of_preprocessing()])
+    digest = hashlib.sha256(settings.encode())
     for table in (files, corpus.frame_truth):
         if table is not None:
             digest.update(pd.util.hash_pandas_object(_hashable(table), index=False).to_numpy().tobytes())
@@ -100,6 +101,7 @@ def open_store(preprocessing_run: runs.Upstream) -> FrameStore:
     if not path.is_dir():
         study, stage, variant = (preprocessing_run.info[key] for key in ("study", "stage", "variant"))
         raise FileNotFoundError(
-            f"{path}: the frame store of {stage}/{variant} is gone; make it again: emolib run params/{study}.yaml --force --until {stage}"
+            f"{path}: the frame store of {stage}/{variant} is gone; make it again: "
+            f"emolib run params/{study}.yaml --force --until {stage}"
         )
     return FrameStore.open(path)

@@ -64,7 +64,7 @@ def middle_frames(corpus: Corpus, sources: Sequence[str]) -> list[np.ndarray]:
 
 
 def example_rows(manifest: pd.DataFrame, *, n: int) -> np.ndarray:
-    """Up to `n` rows of the manifest to look at, int64: frames with a face from the middle of a video, classes and subjects in turn."""
+    """Up to `n` samples to look at, int64: a frame with a face from the middle of a video, classes in turn."""
     seen = manifest[manifest["face_ok"]]
     middle = seen.groupby("video", sort=True)["sample"].apply(lambda samples: samples.iloc[len(samples) // 2])
     videos = manifest.loc[middle.to_numpy()].sort_values(["subject", "label"], kind="stable")
@@ -75,7 +75,7 @@ def example_rows(manifest: pd.DataFrame, *, n: int) -> np.ndarray:
 def durations(corpus: Corpus) -> pd.DataFrame:
     """Length of each video as its container states it: video, subject, emotion, duration_s, frame_rate_hz, note.
 
-    NaN with a note where the file cannot be opened or states no duration; notebook 01 decodes the file and says what is true.
+    NaN with a note where the file cannot be opened or states no duration; notebook 01 decodes the file.
     """
     rows = []
     for one in corpus.sources.itertuples():

@@ -220,7 +220,7 @@ def test_a_study_has_only_keys_and_parameters_that_are_known(path, monkeypatch):
 # rooms from the ground up (docs/architecture.md); a module imports from its own layer and those below it
 LAYERS = (
     {"labels", "roots", "atomic", "archives", "intervals", "palette", "tables"},
-    {"frames", "folds", "provenance"},
+    {"frames", "folds", "stills", "provenance"},
     {"render", "corpora", "video", "detection", "landmarks", "tracking", "faces", "guides", "survey"},
     {"extraction", "preprocessing"},
     {"models", "engines"},

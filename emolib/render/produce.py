@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from emolib import labels
 from emolib.render.clip import ClipSpec, random_still, render_clip
