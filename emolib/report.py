@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from emolib.study import Job, Study
 from emolib.tables import format_duration, format_value, present
 
 IMAGE_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+FEW_VARIANTS = 2  # a stage of more has its figures folded in the index
 MANY_VALUES = 12  # a parameter or metric with more entries than this is shortened
 
 
@@ -35,7 +37,8 @@ class Entry:
     page: str | None = None
     run: runs.Upstream | None = None
     figures: list[dict[str, str]] = field(default_factory=list)
-    summary: dict[str, Any] | None = None
+    summaries: list[dict[str, Any]] = field(default_factory=list)
+    is_open: bool = False  # its figures are shown without a click
 
     @property
     def name(self) -> str:
@@ -56,6 +59,11 @@ class Entry:
     @property
     def time(self) -> str:
         return format_duration(self.run.info["wall_time_s"]) if self.run else ""
+
+    @property
+    def verdict(self) -> str:
+        """What the run itself says its numbers mean, in words."""
+        return self.run.metrics.get("verdict", "") if self.run else ""
 
     @property
     def params(self) -> list[tuple[str, str]]:
@@ -112,8 +120,11 @@ def _examine(job: Job) -> Entry:
     if by_hand or not executed:
         entry.note = "Run by hand: the executed notebook was not kept."
         entry.page = "" if by_hand else None  # the notebook there belongs to an older run
-    if (run.folder / "summary.parquet").is_file():
-        entry.summary = present(run.table("summary"), protocol=entry.protocol, where=job.name)
+    entry.summaries = [
+        present(run.table(file.stem), protocol=entry.protocol, where=job.name)
+        | {"title": file.stem.removeprefix("summary").replace("_", " ").strip().capitalize()}
+        for file in sorted(run.folder.glob("summary*.parquet"))
+    ]
     return entry
 
 
@@ -145,6 +156,9 @@ def _data_uri(file: Path) -> str:
 def _index(study: Study, entries: list[Entry]) -> dict[str, Any]:
     complete = [entry for entry in entries if entry.status == "done"]
     problems = [entry for entry in entries if entry.problem]
+    variants = Counter(entry.stage for entry in entries)
+    for entry in entries:
+        entry.is_open = variants[entry.stage] <= FEW_VARIANTS
     return {
         "title": study.title,
         "question": study.description,
@@ -154,9 +168,9 @@ def _index(study: Study, entries: list[Entry]) -> dict[str, Any]:
         "n_failed": len(problems),
         "protocols": sorted({str(entry.protocol) for entry in complete if entry.protocol}),
         "written": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "results": [entry for entry in complete if entry.summary is not None],
+        "results": [entry for entry in complete if entry.summaries],
         "failures": problems,
-        "others": [entry for entry in complete if entry.summary is None and entry.figures],
+        "others": [entry for entry in complete if not entry.summaries and entry.figures],
         "made_with": _made_with(complete),
         "version": importlib.metadata.version("emolib"),
     }

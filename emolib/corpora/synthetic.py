@@ -208,11 +208,7 @@ def _corpus(
     frame_truth: pd.DataFrame | None = None,
 ) -> Corpus:
     files, excluded = find_files(root)
-    samples = set(rows["source"])
-    own = {"corpus.json", *about["files"]}
-    for file in files:
-        if file not in samples:
-            reason = f"part of the embedded corpus, no {kind} sample" if file in own else "not of the embedded corpus"
-            excluded.append({"source": file, "reason": reason})
+    own = {"corpus.json", *about["files"]}  # the other part and the tables of truth are no findings
+    excluded += [{"source": file, "reason": "not of the embedded corpus"} for file in files if file not in own]
     corpus = collect(name, root, rows.to_dict("records"), excluded, label_space=label_space, kind=kind)
     return corpus if frame_truth is None else replace(corpus, frame_truth=frame_truth)
