@@ -29,6 +29,7 @@ class Variant:
     results: pd.DataFrame  # metric, value, low, high, mean_of_folds, sd_of_folds, n
     votes: pd.DataFrame  # video, subject, label, fold, predicted_<method>
     kept_share: float  # of the frames with a face
+    out_of_sample: bool | None  # posteriors that the filter read, for the frames they judge; None: it read none
     quality: dict  # of the filter against the truth; empty where the truth is not known
 
     @property
@@ -68,6 +69,7 @@ def _variant(name: str, run: Upstream) -> Variant:
         results=run.table("results"),
         votes=run.table("votes"),
         kept_share=account["kept"].sum() / account["frames"].sum(),
+        out_of_sample=run.metrics["out_of_sample"],
         quality=quality[0] if quality else {},
     )
 
@@ -80,8 +82,9 @@ def summary(variants: Mapping[str, Variant], *, baseline: str, vote: str, seed: 
 
     Returns
     -------
-    DataFrame: variant, protocol, filter, kept_share, and each with _low and _high: frame_accuracy, video_accuracy,
-    video_uar, difference (video accuracy, against the baseline); p_value, p_holm.
+    DataFrame: variant, protocol, filter, kept_share, out_of_sample (of the posteriors that the filter read), p_value,
+    p_holm, and each with _low and _high: frame_accuracy, video_accuracy, video_uar, difference (in video accuracy,
+    from the baseline).
     """
     if baseline not in variants:
         raise ValueError(f"baseline {baseline!r} is not among the variants compared: {', '.join(variants)}")
@@ -104,6 +107,7 @@ def _row(one: Variant, against: Variant | None, *, vote: str, seed: int) -> dict
         "video_uar": f"video {vote} uar",
     }
     row = {"variant": one.name, "protocol": one.protocol, "filter": one.filter, "kept_share": one.kept_share}
+    row["out_of_sample"] = {True: "yes", False: "NO", None: "–"}[None if one.filter == "none" else one.out_of_sample]
     for column, metric in shown.items():
         found = results.loc[metric]
         row |= {column: found["value"], f"{column}_low": found["low"], f"{column}_high": found["high"]}

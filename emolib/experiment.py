@@ -54,7 +54,7 @@ def quality_against_truth(
 
     A frame shows its label where its true intensity is at least `shows_label_at` (0..1). Only frames with a face count.
     """
-    if "true_intensity" not in frames:
+    if "true_intensity" not in frames or np.isnan(selection.score[frames["face_ok"]]).any():
         return pd.DataFrame()
     face = frames["face_ok"].to_numpy()
     shows = frames["true_intensity"].to_numpy()[face] >= shows_label_at

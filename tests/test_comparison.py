@@ -1,5 +1,7 @@
 """Variants side by side: which baseline, which correction, and what the verdict may say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +29,9 @@ def variant(name, *, right, filter="none", protocol="nested", **options):
     value = right / VIDEOS
     results = pd.DataFrame({"metric": metrics, "value": value, "low": value - 0.1, "high": value + 0.1})
     results = results.assign(mean_of_folds=value, sd_of_folds=0.0, n=len(votes))
-    return comparison.Variant(name, protocol, filter, options, results, votes, kept_share=0.5, quality={})
+    return comparison.Variant(
+        name, protocol, filter, options, results, votes, kept_share=0.5, out_of_sample=True, quality={}
+    )
 
 
 @pytest.fixture
@@ -110,7 +114,7 @@ class FakeRun:
         results, account = variant("x", right=6).results, pd.DataFrame({"kept": [5, 5], "frames": [10, 30]})
         self.tables = {"votes": votes, "results": results, "account": account}
         self.params = {"protocol": "nested", "filter": "none", "filter_options": {}}
-        self.metrics = {"filter_quality": []}
+        self.metrics = {"filter_quality": [], "out_of_sample": False}
 
     def table(self, name):
         return self.tables[name]
@@ -122,3 +126,9 @@ def test_variants_tested_on_other_videos_cannot_be_collected():
     assert both["a"].kept_share == 0.25 and both["b"].n_videos == SUBJECTS * VIDEOS
     with pytest.raises(ValueError, match="variant 'b' was tested on 191 videos, 'a' on 192"):
         comparison.collect({"a": FakeRun(votes), "b": FakeRun(votes.iloc[1:])})
+
+
+def test_a_filter_that_read_posteriors_of_its_own_people_is_marked(variants):
+    inside = replace(variants["p25"], out_of_sample=False)
+    table = comparison.summary({"all": variants["all"], "p25": inside}, baseline="all", vote="auc", seed=0)
+    assert table["out_of_sample"].tolist() == ["–", "NO"]
