@@ -186,9 +186,14 @@ def verdict(table: pd.DataFrame, *, baseline: str) -> str:
     sentences = [
         f"{row.variant} ({row.protocol}) is {'better' if row.difference > 0 else 'worse'} than learning from all "
         f"frames: difference {row.difference:+.1%} of videos (95 % interval {row.difference_low:+.1%} to "
-        f"{row.difference_high:+.1%}, Holm-corrected p = {row.p_holm:.3f})."
+        f"{row.difference_high:+.1%}, Holm-corrected p {_p(row.p_holm)})."
         for row in pd.concat([better, worse]).itertuples()
     ]
     if better.empty:
         sentences.insert(0, "No gain shown.")
     return " ".join(sentences)
+
+
+def _p(value: float) -> str:
+    """A p-value in words: never "= 0.000", which no permutation test can find."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

@@ -61,8 +61,10 @@ def inputs(data: Data, rows: Tensor, mirror: Tensor | None = None) -> tuple[Tens
     return tuple(arguments)
 
 
-def fit(data: Data, job: Job, *, on_epoch: Callable[[Progress], None]) -> Progress:
+def fit(data: Data, job: Job, *, on_epoch: Callable[[Progress], None], n_epochs: int | None = None) -> Progress:
     """Train one member on the CPU, from its checkpoint where there is one; `on_epoch` hears of that and of every epoch.
+
+    With `n_epochs` it returns after so many, to be called again with the checkpoint that it left.
 
     The global generator is set at every epoch (dropout draws from it) and given back as it was.
     """
@@ -81,7 +83,8 @@ def fit(data: Data, job: Job, *, on_epoch: Callable[[Progress], None]) -> Progre
         optimiser.load_state_dict(optimiser_state)
         on_epoch(progress)
     validation = torch.from_numpy(member.validation)
-    while not progress.finished(recipe):
+    until = recipe.epochs if n_epochs is None else progress.epoch + n_epochs
+    while not progress.finished(recipe) and progress.epoch < until:
         began = time.perf_counter()
         epoch = progress.epoch + 1
         with torch.random.fork_rng(devices=[]):
