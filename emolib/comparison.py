@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emolib import evaluation, intervals
+from emolib import evaluation, intervals, voting
 from emolib.runs import Upstream
 
 # filters whose strength is the option of the same name, and what that is
@@ -151,11 +151,16 @@ def interval_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def votes(variants: Mapping[str, Variant]) -> pd.DataFrame:
-    """Video accuracy by each of the four votes: one row a variant and vote, with its interval and protocol."""
-    tables = [one.results.assign(variant=one.name, protocol=one.protocol) for one in variants.values()]
-    table = pd.concat(tables, ignore_index=True)
-    table = table[table["metric"].str.startswith("video") & table["metric"].str.endswith("accuracy")]
-    return table[["variant", "protocol", "metric", "value", "low", "high", "mean_of_folds", "sd_of_folds", "n"]]
+    """Video accuracy by each of the four votes: a row a variant; variant, protocol, and a vote each with _low, _high."""
+    rows = []
+    for one in variants.values():
+        results = one.results.set_index("metric")
+        row = {"variant": one.name, "protocol": one.protocol}
+        for method in voting.METHODS:
+            found = results.loc[f"video {method} accuracy"]
+            row |= {method: found["value"], f"{method}_low": found["low"], f"{method}_high": found["high"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def filter_quality(variants: Mapping[str, Variant]) -> pd.DataFrame:

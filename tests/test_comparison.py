@@ -102,9 +102,10 @@ def test_forest_plot_rows_are_the_video_accuracies(variants):
     assert rows.set_index("variant").loc["p25", "value"] == 0.75
 
 
-def test_votes_have_a_row_a_variant_and_method(variants):
-    table = comparison.votes(variants)
-    assert len(table) == len(variants) * len(voting.METHODS) and table["protocol"].notna().all()
+def test_votes_have_a_row_a_variant_and_a_column_a_method(variants):
+    table = comparison.votes(variants).set_index("variant")
+    assert table.loc["p25", list(voting.METHODS)].tolist() == [0.75] * 4
+    assert len(table) == len(variants) and table["protocol"].tolist() == ["nested"] * 4 + ["reference"] * 2
 
 
 class FakeRun:
