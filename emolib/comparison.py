@@ -151,7 +151,7 @@ def interval_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def votes(variants: Mapping[str, Variant]) -> pd.DataFrame:
-    """Video accuracy by each of the four votes: a row a variant; variant, protocol, and a vote each with _low, _high."""
+    """Video accuracy by the four votes, a row a variant: variant, protocol, and each vote with its _low and _high."""
     rows = []
     for one in variants.values():
         results = one.results.set_index("metric")
