@@ -62,11 +62,14 @@ lint: setup-test
 unit: setup-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -rs --durations 10
 
-# one after the other, in their order, in a fresh data folder: each makes what it needs and finds missing
+# each alone, in a fresh data folder: what it needs upstream it makes itself
 notebooks: setup-test
-	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && trap 'exit 1' HUP INT TERM && \
-	EMOLIB_DATA="$$fresh/data" EMOLIB_REPORTS="$$fresh/reports" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout $(CELL_TIMEOUT_S) --durations 10 notebooks
+	@for notebook in notebooks/*.ipynb; do \
+	  fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && trap 'exit 1' HUP INT TERM && echo "== $$notebook, alone" && \
+	  EMOLIB_DATA="$$fresh/data" EMOLIB_REPORTS="$$fresh/reports" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
+	    --nbval-cell-timeout $(CELL_TIMEOUT_S) "$$notebook" || exit 1; \
+	  rm -rf "$$fresh"; \
+	done
 
 lab: setup-lab ## JupyterLab on the notebooks, at localhost, with its token
 	cd notebooks && ../$(BIN)/python -m jupyter lab --ServerApp.ip=127.0.0.1 $(LAB_OPTIONS)
