@@ -100,7 +100,6 @@ def summary(variants: Mapping[str, Variant], *, baseline: str, vote: str, seed: 
 
 
 def _row(one: Variant, against: Variant | None, *, vote: str, seed: int) -> dict:
-    results = one.results.set_index("metric")
     shown = {
         "frame_accuracy": "frame accuracy",
         "video_accuracy": f"video {vote} accuracy",
@@ -108,9 +107,7 @@ def _row(one: Variant, against: Variant | None, *, vote: str, seed: int) -> dict
     }
     row = {"variant": one.name, "protocol": one.protocol, "filter": one.filter, "kept_share": one.kept_share}
     row["out_of_sample"] = {True: "yes", False: "NO", None: "–"}[None if one.filter == "none" else one.out_of_sample]
-    for column, metric in shown.items():
-        found = results.loc[metric]
-        row |= {column: found["value"], f"{column}_low": found["low"], f"{column}_high": found["high"]}
+    row |= _with_bounds(one, shown)
     row |= dict.fromkeys(("difference", "difference_low", "difference_high", "p_value"), np.nan)
     if against is not None and against.name != one.name:
         column = f"predicted_{vote}"
@@ -124,6 +121,13 @@ def _row(one: Variant, against: Variant | None, *, vote: str, seed: int) -> dict
         row |= {"difference": test.difference, "difference_low": test.low, "difference_high": test.high}
         row |= {"p_value": test.p_value}
     return row
+
+
+def _with_bounds(one: Variant, metrics: Mapping[str, str]) -> dict[str, float]:
+    """Columns ``x``, ``x_low``, ``x_high`` of the variant's results, from column name -> metric."""
+    results = one.results.set_index("metric")
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    return {f"{x}{end}": results.loc[metric, found] for x, metric in metrics.items() for end, found in ends.items()}
 
 
 def filter_curve(variants: Mapping[str, Variant], *, vote: str) -> pd.DataFrame:
@@ -154,12 +158,8 @@ def votes(variants: Mapping[str, Variant]) -> pd.DataFrame:
     """Video accuracy by the four votes, a row a variant: variant, protocol, and each vote with its _low and _high."""
     rows = []
     for one in variants.values():
-        results = one.results.set_index("metric")
-        row = {"variant": one.name, "protocol": one.protocol}
-        for method in voting.METHODS:
-            found = results.loc[f"video {method} accuracy"]
-            row |= {method: found["value"], f"{method}_low": found["low"], f"{method}_high": found["high"]}
-        rows.append(row)
+        of_methods = _with_bounds(one, {method: f"video {method} accuracy" for method in voting.METHODS})
+        rows.append({"variant": one.name, "protocol": one.protocol} | of_methods)
     return pd.DataFrame(rows)
 
 

@@ -31,7 +31,7 @@ def frame_posterior(judged: pd.DataFrame, frames: pd.DataFrame, *, source: str, 
     ValueError
         A frame with a face has no posterior.
     """
-    columns = [f"p_{name}" for name in labels.names(source)]
+    columns = posteriors.posterior_columns(labels.names(source))
     aligned = judged.set_index("sample").reindex(frames["sample"])[columns].to_numpy(dtype=np.float32)
     unjudged = np.isnan(aligned).any(axis=1) & frames["face_ok"].to_numpy()
     if unjudged.any():
@@ -79,7 +79,7 @@ def members(
     step : every `step`-th frame of a video is a candidate for training and validation.
     initial : weights to start from, or None to start from scratch.
     """
-    candidate = frames["face_ok"].to_numpy() & (frames["frame"].to_numpy() % step == 0)
+    candidate = _candidates(frames, step)
     return [
         training.Member(
             name=f"fold{part.fold}",
@@ -90,6 +90,11 @@ def members(
         )
         for part in parts
     ]
+
+
+def _candidates(frames: pd.DataFrame, step: int) -> np.ndarray:
+    """Frames with a face, every `step`-th of a video: bool [len(frames)]."""
+    return frames["face_ok"].to_numpy() & (frames["frame"].to_numpy() % step == 0)
 
 
 def fold_table(parts: list[Fold], stack: list[training.Member], frames: pd.DataFrame) -> pd.DataFrame:
@@ -131,8 +136,7 @@ def predict_folds(
     training_means : a row a fold, ``p_<class>`` = mean over the fold's training videos of the video's mean posterior
         (every `training_step`-th frame, filtered or not).
     """
-    face = frames["face_ok"].to_numpy()
-    thinned = face & (frames["frame"].to_numpy() % training_step == 0)
+    face, thinned = _candidates(frames, 1), _candidates(frames, training_step)
     options = {"model": model, "n_classes": len(classes), "model_options": model_options}
     predictions, means = [], []
     for part, one in zip(parts, trained, strict=True):
@@ -142,7 +146,7 @@ def predict_folds(
         predictions.append(posteriors.table(sample, posterior, classes=classes, fold=part.fold, subset="test"))
         seen = posteriors.predict(images, guides, train, state=one.state, **options)
         means.append(voting.training_mean(frames["video"].to_numpy()[train], seen))
-    columns = [f"p_{name}" for name in classes]
+    columns = posteriors.posterior_columns(classes)
     training_means = pd.DataFrame(means, columns=columns).assign(fold=[part.fold for part in parts])
     return pd.concat(predictions, ignore_index=True), training_means
 
@@ -155,7 +159,7 @@ def video_votes(
     A video in which no face was found has no vote: ``predicted_<method> = -1``, no answer, which is always wrong; its
     fold is that of its subject's other videos.
     """
-    columns = [f"p_{name}" for name in classes]
+    columns = posteriors.posterior_columns(classes)
     known = frames.set_index("sample").loc[predictions["sample"], ["video"]]
     voted = []
     for fold, rows in predictions.assign(video=known["video"].to_numpy()).groupby("fold"):
@@ -178,7 +182,9 @@ def video_votes(
     return videos.astype(dict.fromkeys(["fold", *predicted], "int64")).reset_index()
 
 
-def evaluate(predictions: pd.DataFrame, votes: pd.DataFrame, frames: pd.DataFrame, *, classes: list[str], seed: int):
+def evaluate(
+    predictions: pd.DataFrame, votes: pd.DataFrame, frames: pd.DataFrame, *, classes: list[str], seed: int
+) -> pd.DataFrame:
     """Accuracy and unweighted average recall of frames, and of videos by each vote, with intervals over subjects.
 
     Returns
@@ -186,7 +192,7 @@ def evaluate(predictions: pd.DataFrame, votes: pd.DataFrame, frames: pd.DataFram
     DataFrame: metric, value, low, high (95 %, bootstrap over subjects), mean_of_folds, sd_of_folds, n.
     """
     known = frames.set_index("sample").loc[predictions["sample"]]
-    of_frames = predictions[[f"p_{name}" for name in classes]].to_numpy().argmax(1)
+    of_frames = predictions[posteriors.posterior_columns(classes)].to_numpy().argmax(1)
     judged = {"frame": (known["label"], of_frames, known["subject"], predictions["fold"])}
     for method in voting.METHODS:
         judged[f"video {method}"] = tuple(votes[c] for c in ("label", f"predicted_{method}", "subject", "fold"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import av
 import numpy as np
@@ -58,8 +59,8 @@ def middle_frames(corpus: Corpus, sources: Sequence[str]) -> list[np.ndarray]:
     pictures = []
     for source in sources:
         opened = open_video(corpus.root / source)
-        frames = [frame.rgb for frame in opened.frames(rgb=True)]
-        pictures.append(frames[len(frames) // 2])
+        middle = sum(1 for _ in opened.frames()) // 2  # decoded twice, but never more than a frame in memory
+        pictures.append(next(islice(opened.frames(rgb=True), middle, None)).rgb)
     return pictures
 
 
