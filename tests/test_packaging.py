@@ -25,7 +25,7 @@ from emolib import study
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-REQUIRED = [Requirement(text) for text in (*PROJECT["dependencies"], *EXTRAS["lab"], *EXTRAS["test"])]
+REQUIRED = [Requirement(text) for text in (*PROJECT["dependencies"], *(name for extra in EXTRAS.values() for name in extra))]
 MODULES = sorted((ROOT / "emolib").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STRAIGHT_LINE = {
@@ -219,16 +219,16 @@ def test_a_study_has_only_keys_and_parameters_that_are_known(path, monkeypatch):
 
 # rooms from the ground up (docs/architecture.md); a module imports from its own layer and those below it
 LAYERS = (
-    {"labels", "roots", "atomic", "archives", "intervals", "palette", "tables"},
-    {"frames", "folds", "stills", "provenance"},
-    {"render", "corpora", "video", "detection", "landmarks", "tracking", "faces", "guides", "survey"},
+    {"labels", "roots", "atomic", "archives", "intervals", "palette", "tables", "published"},
+    {"frames", "folds", "stills", "provenance", "openface"},
+    {"render", "corpora", "video", "detection", "landmarks", "tracking", "action_units", "guides", "survey"},
     {"extraction", "preprocessing"},
     {"models", "engines"},
     {"training", "posteriors"},
-    {"filters", "voting", "evaluation"},
-    {"experiment", "posterior_study"},
-    {"plots", "posterior_plots", "result_plots"},
-    {"runs", "notebooks", "study", "stages", "comparison", "pages", "report", "workflow", "doctor"},
+    {"filters", "normals", "voting", "evaluation", "calibration", "overlap"},
+    {"experiment", "iterative", "label_noise", "posterior_study"},
+    {"plots", "posterior_plots", "result_plots", "comparison_plots", "study_plots"},
+    {"runs", "notebooks", "study", "stages", "comparison", "selection", "pages", "report", "workflow", "doctor"},
     {"cli"},
 )
 LAYER_OF = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
@@ -328,7 +328,7 @@ def test_make_rebuilds_an_environment_whose_installation_was_cut_short(tmp_path,
     assert make(tmp_path, "-j4", "setup", "setup-test", f"PYTHON={fake}").returncode == 0
     calls = log.read_text()
     assert ("-m venv --clear .venv" in calls) == rebuilt
-    assert calls.count("pip install") == 2 and "-e .[lab,test]" in calls
+    assert calls.count("pip install") == 2 and "-e .[lab,slurm,test]" in calls
     assert sorted(path.name for path in (tmp_path / ".venv").glob(".*")) == [
         ".installed-lab",
         ".installed-run",
