@@ -166,7 +166,8 @@ def test_a_corpus_without_any_face_gives_an_empty_account():
 
 
 def test_every_filter_has_one_signature_and_documents_its_options():
-    for name, function in filters.FILTERS.items():
+    for name, (function, reads, _) in filters.FILTERS.items():
+        assert reads in ("nothing", "posterior", "action_units")
         parameters = list(inspect.signature(function).parameters.values())
         assert [p.name for p in parameters[:2]] == ["frames", "values"]
         for option in parameters[2:]:
