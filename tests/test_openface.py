@@ -1,0 +1,161 @@
+"""OpenFace's tables: real ones, and made ones of other versions."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emolib import openface
+from emolib.render.shape import AU_COLUMNS
+
+REAL = Path(__file__).parents[1] / "../shared/data/openface_csv.zip"
+
+
+def table(n: int = 6, **columns) -> pd.DataFrame:
+    """A table as OpenFace 2 writes it, 25 frames a second."""
+    given = {"frame": range(1, n + 1), "face_id": 0, "timestamp": np.arange(n) / 25, "confidence": 0.98, "success": 1}
+    units = {name: np.round(np.linspace(0, 4, n) + k / 100, 2) for k, name in enumerate(openface.INTENSITIES)}
+    return pd.DataFrame(given | units | dict.fromkeys(openface.PRESENCES, 1.0) | columns, index=range(n))
+
+
+def write(path: Path, content: pd.DataFrame, *, separator: str = ", ") -> Path:
+    lines = [separator.join(map(str, content.columns))]
+    lines += [separator.join(map(str, row)) for row in content.astype(object).to_numpy()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_names_and_their_order_are_those_of_the_drawn_corpus():
+    assert openface.INTENSITIES == AU_COLUMNS and len(openface.PRESENCES) == 18
+
+
+@pytest.mark.parametrize("separator", [",", ", ", "  ,  "])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_every_spelling_of_a_table_is_read_alike(tmp_path, separator, mark):
+    path = write(tmp_path / "a.csv", table(x_0=3.5, somebodys="own"), separator=separator)
+    path.write_text(mark + path.read_text(), encoding="utf-8")
+    read = openface.read(path)
+    first = ["frame", "time_s", "face_id", "confidence", "success"]
+    assert read.columns.tolist() == [*first, *openface.INTENSITIES, *openface.PRESENCES]
+    assert read["frame"].tolist() == list(range(6)) and read["time_s"].tolist() == [k / 25 for k in range(6)]
+    assert np.allclose(read[list(openface.INTENSITIES)], table()[list(openface.INTENSITIES)])
+    assert read["success"].all() and (read[list(openface.PRESENCES)] == 1).all(axis=None)
+
+
+def test_failed_frames_and_doubtful_ones_are_nan(tmp_path):
+    confidence = [0.98, 0.03, 0.98, 0.6, 0.98, 0.98]
+    path = write(tmp_path / "a.csv", table(success=[1, 0, 1, 1, 1, 1], confidence=confidence))
+    units = [*openface.INTENSITIES, *openface.PRESENCES]
+    assert np.flatnonzero(openface.read(path)[units].isna().all(axis=1)).tolist() == [1]
+    doubtful = openface.read(path, min_confidence=0.8)
+    assert np.flatnonzero(doubtful[units].isna().all(axis=1)).tolist() == [1, 3]
+    assert np.flatnonzero(~doubtful["success"]).tolist() == [1, 3]
+
+
+def test_what_stands_in_a_failed_row_is_not_looked_at(tmp_path):
+    content = table(success=[1, 0, 1, 1, 1, 1]).astype(object)
+    content.loc[1, "AU01_r"] = "-nan(ind)"
+    assert np.isnan(openface.read(write(tmp_path / "a.csv", content))["AU01_r"][1])
+
+
+def test_an_older_version_without_faces_times_and_some_units_is_read(tmp_path):
+    older = table().drop(columns=["face_id", "timestamp", "AU07_r", *openface.PRESENCES])
+    read = openface.read(write(tmp_path / "a.csv", older))
+    assert (read["face_id"] == 0).all() and read["time_s"].isna().all()
+    assert read["AU07_r"].isna().all() and read[list(openface.PRESENCES)].isna().all(axis=None)
+    assert read["AU06_r"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AU12_r": [0, 1, "x", 1, 1, 1]}, r"line 4, column AU12_r: 'x' found, a number in \[0, 5"),
+        ({"AU12_r": [0, 1, 1, 5.5, 1, 1]}, "line 5, column AU12_r: '5.5'"),
+        ({"AU28_c": 2}, "line 2, column AU28_c"),
+        ({"frame": range(6)}, r"line 2, column frame: '0' found, a whole number in \[1"),
+        ({"frame": [1, 2, 2, 3, 4, 5]}, "line 4, column frame: frame 2 of face 0 is there twice"),
+        ({"frame": [1, 2.5, 3, 4, 5, 6]}, "line 3, column frame"),
+        ({"confidence": 7}, "column confidence"),
+        ({"success": ""}, "column success: ''"),
+    ],
+)
+def test_a_bad_cell_is_named_with_its_line_and_column(tmp_path, change, message):
+    path = write(tmp_path / "a.csv", table().astype(object).assign(**change))
+    with pytest.raises(ValueError, match=message) as raised:
+        openface.read(path)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no OpenFace table"),
+        ("frame,FE01\n1,0.5\n", "confidence, success missing; there are frame, FE01"),
+        ("frame,confidence,success,FE01\n1,1,1,0.5\n", "no column of intensities"),
+        ("frame,confidence,success,AU01_r,AU01_r\n1,1,1,0,1\n", r"\['AU01_r'\] are twice"),
+        ("frame,confidence,success,AU01_r\n1,1\n", "line 2, column success: ''"),
+        ("\x00\xff", "no OpenFace table"),
+    ],
+)
+def test_what_is_no_table_of_openface_is_refused(tmp_path, text, message):
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=message):
+        openface.read(path)
+    with pytest.raises(FileNotFoundError, match="b.csv"):
+        openface.read(tmp_path / "b.csv")
+
+
+def test_tables_are_joined_to_the_frames_of_a_manifest(tmp_path):
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "sub" / "one.csv", table(success=[1, 1, 0, 1, 1, 1]))
+    two_faces = pd.concat([table(4, face_id=1, AU01_r=1.5), table(2, face_id=0, AU01_r=4.5)])
+    write(tmp_path / "two.csv", two_faces, separator=",")
+    manifest = pd.DataFrame({"video": ["one"] * 3 + ["two"] * 2 + ["one"], "frame": [0, 2, 4, 1, 5, 9]})
+    manifest["time_s"] = manifest["frame"] / 25
+    units = openface.for_videos(tmp_path, manifest.set_axis(range(100, 106)))
+    assert units.dtype == np.float32 and units.shape == (6, 17)
+    # failed, and not in the table: NaN; of two faces the one that was followed for longer
+    assert np.isnan(units).all(axis=1).tolist() == [False, True, False, False, True, True]
+    assert np.allclose(units[0], table()[list(openface.INTENSITIES)].iloc[0])
+    assert np.allclose(units[2], table()[list(openface.INTENSITIES)].iloc[4]) and units[3, 0] == 1.5
+
+
+def test_a_table_that_is_missing_double_or_of_another_recording_is_named(tmp_path):
+    write(tmp_path / "one.csv", table())
+    manifest = pd.DataFrame({"video": "one", "frame": range(6), "time_s": np.arange(6) / 25})
+    with pytest.raises(FileNotFoundError, match=r"no table for 1 video\(s\), such as other.csv"):
+        openface.for_videos(tmp_path, manifest.assign(video="other"))
+    with pytest.raises(ValueError, match="one.csv: frame 5 is at 0.16 s, in the manifest at 0.8 s"):
+        openface.for_videos(tmp_path, manifest.assign(time_s=np.arange(6) / 5))
+    (tmp_path / "again").mkdir()
+    write(tmp_path / "again" / "one.csv", table())
+    with pytest.raises(ValueError, match="'one' has several tables"):
+        openface.for_videos(tmp_path, manifest)
+
+
+def test_real_tables_are_read_and_others_beside_them_are_refused(tmp_path):
+    if not REAL.is_file():
+        pytest.skip("../shared/data/openface_csv.zip is not here")
+    with zipfile.ZipFile(REAL) as archive:
+        archive.extractall(tmp_path)
+    failed, frames = 0, 0
+    for path in sorted(tmp_path.glob("*.csv")):
+        if "_" in path.stem:
+            with pytest.raises(ValueError, match=path.name):
+                openface.read(path)
+            continue
+        read = openface.read(path)
+        lines = path.read_text().splitlines()[1:]
+        assert len(read) == len(lines)
+        assert (~read["success"]).sum() == sum(line.split(",")[4].strip() == "0" for line in lines)
+        units = read[list(openface.INTENSITIES)]
+        assert (units.isna().all(axis=1) == ~read["success"]).all() and units.max().max() <= 5
+        step = read.drop_duplicates("frame")["time_s"].diff() / read.drop_duplicates("frame")["frame"].diff()
+        assert step.dropna().between(0.03, 0.05).all()
+        failed, frames = failed + (~read["success"]).sum(), frames + len(read)
+    assert (frames, failed) == (4981, 204)
