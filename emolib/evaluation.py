@@ -27,6 +27,7 @@ from emolib.intervals import (
     paired_test,
     spearman_interval,
     subject_bootstrap,
+    subject_mean,
 )
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "per_class",
     "spearman_interval",
     "subject_bootstrap",
+    "subject_mean",
     "uar",
 ]
 

@@ -3,6 +3,11 @@
 Every resample is a sum of per-subject statistics (a confusion matrix, a count), so 2,000 resamples of 160,000 frames
 are one matrix product. `evaluation` re-exports what is public here.
 
+Seeds: answers may be [N] or [S, N], the same variant trained S times. Its value is the mean over seeds, and subjects
+are resampled for all seeds at once: the interval speaks of other *people*, for the mean of these S trainings. It
+narrows with S only as far as the seeds' errors differ. `resample_seeds=True` draws seeds too, for other people and
+other trainings; with the usual 3 seeds that is coarse, so tables show the spread over seeds beside the interval.
+
 References: Efron and Tibshirani, An Introduction to the Bootstrap (1993), percentile interval over clusters; Good,
 Permutation Tests (2000), sign flips for paired designs.
 """
@@ -34,8 +39,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Difference a - b in accuracy on the same samples, its two-sided p-value and 95 % interval; the unit is the
-    subject.
+    """Difference a - b in accuracy on the same samples, its two-sided p-value and 95 % interval over subjects.
 
     `exact` says whether all sign flips were enumerated (otherwise they were drawn).
     """
@@ -57,19 +61,21 @@ def subject_bootstrap(
     n_resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
+    resample_seeds: bool = False,
 ) -> Interval:
     """Percentile bootstrap interval of a metric, resampling *subjects* with replacement.
 
     Parameters
     ----------
-    true, predicted : int [N]
-        Classes from 0; a prediction of -1 (no answer) is wrong.
+    true : int [N]
+        Classes from 0.
+    predicted : int [N], or [S, N] for S seeds
+        A prediction of -1 (no answer) is wrong. The metric is the mean of the seeds' metrics.
     subject : [N]
     metric : "accuracy", "uar" or "macro_f1"
         As in `evaluation`. Classes that a resample lacks are left out of its mean.
-    n_resamples : int
-    confidence : float in (0, 1)
-    seed : int
+    n_resamples, confidence (0..1), seed : of the bootstrap
+    resample_seeds : draw the S seeds with replacement too (see above)
 
     Raises
     ------
@@ -78,20 +84,42 @@ def subject_bootstrap(
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
-    true, predicted = check_labels(true, predicted)
+    true, predicted = _check_seeds(true, predicted)
     code, n_subjects = _units(subject, len(true), "subject")
     n_classes = int(max(true.max(), predicted.max())) + 1
     # column n_classes counts "no answer"
     cell = (code * n_classes + true) * (n_classes + 1) + np.where(predicted < 0, n_classes, predicted)
     size = n_classes * (n_classes + 1)
-    confusion = np.bincount(cell, minlength=n_subjects * size).reshape(n_subjects, size).astype(np.float64)
+    counted = [np.bincount(one, minlength=n_subjects * size).reshape(n_subjects, size) for one in cell]
+    confusion = np.stack(counted).astype(np.float64)  # seed, subject, cell
 
     def of(sums: np.ndarray) -> np.ndarray:
-        return METRICS[metric](sums.reshape(-1, n_classes, n_classes + 1))
+        return METRICS[metric](sums.reshape(-1, n_classes, n_classes + 1)).reshape(len(confusion), -1).T
 
-    resampled = [of(counts @ confusion) for counts in _resamples(n_subjects, n_resamples, seed)]
+    weight = _seed_weights(len(confusion), n_resamples, seed, resample_seeds)
+    by_seed = np.concatenate([of(counts @ confusion) for counts in _resamples(n_subjects, n_resamples, seed)])
+    low, high = _limits((by_seed * weight).mean(axis=1), confidence)
+    return Interval(float(of(confusion.sum(axis=1)).mean()), low, high, n_subjects)
+
+
+def subject_mean(
+    values: np.ndarray, subject: np.ndarray, *, n_resamples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """Mean of any value a sample, such as a gain, float [N], with its bootstrap interval over subjects.
+
+    Raises
+    ------
+    ValueError
+        Values that are not finite, arrays that do not fit, or fewer than two subjects.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"finite values [N] are needed, got shape {values.shape}")
+    code, n_subjects = _units(subject, len(values), "subject")
+    sums, n_samples = np.bincount(code, weights=values), np.bincount(code)
+    resampled = [(c @ sums) / (c @ n_samples) for c in _resamples(n_subjects, n_resamples, seed)]
     low, high = _limits(np.concatenate(resampled), confidence)
-    return Interval(float(of(confusion.sum(axis=0))[0]), low, high, n_subjects)
+    return Interval(float(sums.sum() / n_samples.sum()), low, high, n_subjects)
 
 
 def paired_test(
@@ -109,17 +137,16 @@ def paired_test(
     All flips are enumerated where at most 14 subjects differ at all; otherwise `n_resamples` are drawn and the
     observed one counts as one of them, so that p is never 0. The interval is a 95 % bootstrap over subjects.
 
-    Raises
-    ------
-    ValueError
-        Arrays that do not fit, or fewer than two subjects.
+    Answers are int [N], or [S, N] for S seeds, as many as each variant has: a subject's difference is that of its mean
+    accuracies over seeds. ValueError as in `subject_bootstrap`.
     """
-    true_a, predicted_a = check_labels(true, predicted_a)
-    _, predicted_b = check_labels(true, predicted_b)
-    code, n_subjects = _units(subject, len(true_a), "subject")
-    gain = (predicted_a == true_a).astype(np.int64) - (predicted_b == true_a)
-    difference = np.round(np.bincount(code, weights=gain, minlength=n_subjects))  # samples a has right more than b
-    n_samples = np.bincount(code, minlength=n_subjects)
+    true, predicted_a = _check_seeds(true, predicted_a)
+    _, predicted_b = _check_seeds(true, predicted_b)
+    code, n_subjects = _units(subject, len(true), "subject")
+    scale = len(predicted_a) * len(predicted_b)
+    right_a, right_b = (predicted_a == true).sum(axis=0), (predicted_b == true).sum(axis=0)
+    gain = right_a * len(predicted_b) - right_b * len(predicted_a)  # whole numbers: `scale` times the mean over seeds
+    difference = np.round(np.bincount(code, weights=gain, minlength=n_subjects))
 
     moved = difference[difference != 0]  # flipping a zero changes nothing
     exact = len(moved) <= MAX_SUBJECTS_EXACT
@@ -129,10 +156,8 @@ def paired_test(
         signs = np.random.default_rng(seed).choice((-1, 1), size=(n_resamples, len(moved)))
     extreme = np.abs(signs @ moved) >= abs(moved.sum())  # whole numbers: no tolerance needed
     p_value = extreme.mean() if exact else (1 + extreme.sum()) / (1 + n_resamples)
-
-    resampled = [(c @ difference) / (c @ n_samples) for c in _resamples(n_subjects, n_resamples, seed)]
-    low, high = _limits(np.concatenate(resampled), 0.95)
-    return PairedTest(float(difference.sum() / n_samples.sum()), float(p_value), low, high, n_subjects, exact)
+    mean = subject_mean(gain / scale, subject, n_resamples=n_resamples, seed=seed)
+    return PairedTest(mean.value, float(p_value), mean.low, mean.high, n_subjects, exact)
 
 
 def spearman_interval(
@@ -151,10 +176,7 @@ def spearman_interval(
     x, y : float [N], finite
     cluster : [N]
 
-    Notes
-    -----
-    Each resample is ranked anew. A resample in which x or y is constant has no correlation and is left out of the
-    limits.
+    Each resample is ranked anew; one in which x or y is constant has no correlation and is left out of the limits.
 
     Raises
     ------
@@ -229,6 +251,22 @@ def check_labels(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, n
     if true.min() < 0 or predicted.min() < -1:
         raise ValueError(f"classes count from 0 (predicted: -1 = no answer); got {true.min()} and {predicted.min()}")
     return true.astype(np.int64), predicted.astype(np.int64)
+
+
+def _check_seeds(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`check_labels` for answers [N] or [S, N]: int64 [N] and [S, N], S >= 1."""
+    predicted = np.asarray(predicted)
+    seeds = predicted if predicted.ndim == 2 and len(predicted) else predicted[None]
+    checked = [check_labels(true, one) for one in seeds]
+    return checked[0][0], np.stack([one for _, one in checked])
+
+
+def _seed_weights(n_seeds: int, n_resamples: int, seed: int, resample: bool) -> np.ndarray:
+    """How often each seed counts in each resample: drawn [n_resamples, n_seeds], or ones [1, 1]."""
+    if not resample:
+        return np.ones((1, 1))
+    rng = np.random.default_rng((seed, 1))  # its own: the subjects' draws stay as they are without it
+    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples)
 
 
 def _units(unit: np.ndarray, n: int, what: str) -> tuple[np.ndarray, int]:

@@ -11,6 +11,13 @@ from matplotlib.axes import Axes
 
 from emolib.palette import LINES, MARKERS, new_axes, percent
 
+# marker, colour, its face, name in the legend: told apart in black and white
+FOREST_LOOKS = (
+    ("o", "black", "black", "variant"),
+    ("^", "0.45", "0.75", "random control of equal size"),
+    ("D", "#0072B2", "white", "published, no interval"),
+)
+
 
 def filter_curve(
     table: pd.DataFrame,
@@ -50,7 +57,9 @@ def filter_curve(
         )
     ax.set(xlabel=strength_label, ylabel=value_label, title=title)
     percent(ax.yaxis)
-    if len(names) > 1:
+    if len(names) > 2:  # below the axes, where no line runs
+        ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    elif len(names) > 1:
         ax.legend(frameon=False, fontsize=8)
     return ax
 
@@ -132,6 +141,76 @@ def intervals(
     ax.set(xlabel=value_label, ylabel="variant", ylim=(-0.7, len(rows) - 0.3), title=title)
     percent(ax.xaxis)
     return ax
+
+
+def forest(
+    table: pd.DataFrame,
+    *,
+    published: pd.DataFrame | None = None,
+    baseline: str | None = None,
+    value_label: str = "video accuracy (%)",
+    title: str = "All variants with 95 % intervals over subjects",
+    ax: Axes | None = None,
+) -> Axes:
+    """All variants in blocks by protocol, the best of a block on top, and published results in blocks of their own.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `variant, protocol, value, low, high` (shares 0..1) and `control` (bool): a random control, drawn grey.
+    published : DataFrame, optional
+        `variant, corpus, protocol, source, value`: open diamonds without intervals, below ours, under a header with
+        corpus and protocol, since other corpora and protocols cannot be compared with ours.
+    baseline : str, optional
+        The variant whose value the dashed line marks; its own marker is a square.
+    """
+    _check_columns(table, ("variant", "protocol", "value", "low", "high", "control"))
+    if baseline is not None and baseline not in set(table["variant"]):
+        raise ValueError(f"baseline {baseline!r} is not among the variants {table['variant'].tolist()}")
+    blocks = {f"{name}, ours": rows for name, rows in table.groupby("protocol")}
+    if published is not None and len(published):
+        _check_columns(published, ("variant", "corpus", "protocol", "source", "value"))
+        for (source, corpus, protocol), rows in published.groupby(["source", "corpus", "protocol"]):
+            blocks[f"published: {source}, {corpus}, {protocol}"] = rows
+    n_lines = sum(1 + len(rows) for rows in blocks.values())
+    row_inch = 0.19 if n_lines > 30 else 0.26
+    ax = new_axes(ax, size=(9, 1.2 + row_inch * n_lines))
+    labels = []
+    for header, rows in blocks.items():
+        top = len(labels)
+        ax.axhline(top, color="0.6", linewidth=0.6)
+        labels += [header, *(ordered := rows.sort_values("value", ascending=False, kind="stable"))["variant"]]
+        for y, row in enumerate(ordered.itertuples(), start=top + 1):
+            _forest_row(ax, y, row, is_baseline=row.variant == baseline)
+            if row.variant == baseline:  # across its own block alone: another protocol has another baseline
+                across, style = ([row.value] * 2, [top, len(labels) - 0.5]), {"linestyle": "--", "linewidth": 1.2}
+                ax.plot(*across, color="#D55E00", zorder=0, label=f"baseline: {baseline}", **style)
+    for marker, shade, face, name in FOREST_LOOKS[: 3 if len(blocks) > table["protocol"].nunique() else 2]:
+        ax.plot([], [], marker, color=shade, markerfacecolor=face, markersize=5, label=name)
+    ax.set_yticks(range(len(labels)), labels, fontsize=7.5)
+    for tick in [tick for tick in ax.get_yticklabels() if tick.get_text() in blocks]:
+        tick.set_fontweight("bold")
+    ax.set(xlabel=value_label, ylim=(len(labels) - 0.4, -0.6), title=title)  # y grows downwards
+    ax.tick_params(axis="y", length=0)
+    below = -0.5 / (row_inch * n_lines)
+    ax.legend(frameon=False, fontsize=7.5, ncols=4, loc="upper center", bbox_to_anchor=(0.4, below))
+    percent(ax.xaxis)
+    return ax
+
+
+def _forest_row(ax: Axes, y: int, row: tuple, *, is_baseline: bool) -> None:
+    """One line of `forest`: interval, marker, and the numbers to the right of the axes."""
+    ours = hasattr(row, "low")
+    control = ours and row.control
+    marker, shade, face, _ = FOREST_LOOKS[2 if not ours else 1 if control else 0]
+    text = f"{100 * row.value:.1f}"
+    if y % 2:
+        ax.axhspan(y - 0.5, y + 0.5, color="0.96", zorder=-1, linewidth=0)
+    if ours:
+        ax.plot([row.low, row.high], [y, y], color="0.7" if control else "0.35", linewidth=1.6, solid_capstyle="butt")
+        text += f" [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+    ax.plot(row.value, y, "s" if is_baseline else marker, color=shade, markerfacecolor=face, markersize=5)
+    ax.text(1.01, y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7.5)
 
 
 def _reach(table: pd.DataFrame) -> np.ndarray:

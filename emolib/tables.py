@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-ABBREVIATIONS = {"auc", "f1", "uar"}
+ABBREVIATIONS = {"auc", "ece", "f1", "nll", "sd", "uar"}
 
 
 def present(table: pd.DataFrame, *, protocol: str | None, where: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def present(table: pd.DataFrame, *, protocol: str | None, where: str) -> dict[st
 def _title(name: str) -> str:
     """``p_value`` -> "p", ``p_holm`` -> "p (Holm)", ``frames_kept`` -> "Frames kept", ``uar`` -> "UAR"."""
     if name.startswith("p_"):
-        return "p" if name == "p_value" else f"p ({name[2:].title()})"
+        return "p" if name == "p_value" else f"p ({name[2:].replace('_', ' ').replace('holm', 'Holm')})"
     words = " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
     return words[:1].upper() + words[1:]
 

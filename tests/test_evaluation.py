@@ -113,6 +113,71 @@ def test_an_interval_is_readable_in_a_sentence():
     assert str(evaluation.Interval(0.61234, 0.5, 0.7, 24)) == "0.612 [0.500, 0.700]"
 
 
+def seeded(seed, n_seeds, **options):
+    """Truth, answers [S, N] of seeds that differ in skill, and subjects."""
+    true, _, subject = answers(seed, **options)
+    rng = np.random.default_rng(seed + 1)
+    skill = rng.uniform(0.3, 0.8, (n_seeds, 1))
+    return true, np.where(rng.random((n_seeds, len(true))) < skill, true, (true + 1) % 4), subject
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), n_seeds=st.integers(1, 4), metric=st.sampled_from(sorted(SKLEARN)))
+def test_the_value_of_several_seeds_is_the_mean_of_their_values(seed, n_seeds, metric):
+    true, predicted, subject = seeded(seed, n_seeds)
+    interval = evaluation.subject_bootstrap(true, predicted, subject, metric=metric, n_resamples=50)
+    assert interval.value == pytest.approx(np.mean([SKLEARN[metric](true, one) for one in predicted]))
+    alone = evaluation.subject_bootstrap(true, predicted[0], subject, metric=metric, n_resamples=50)
+    repeated = np.tile(predicted[0], (3, 1))
+    same = evaluation.subject_bootstrap(true, repeated, subject, metric=metric, n_resamples=50)
+    assert (same.value, same.low, same.high) == pytest.approx((alone.value, alone.low, alone.high))
+
+
+@pytest.mark.parametrize("metric", sorted(SKLEARN))
+def test_limits_of_several_seeds_equal_those_of_resampling_subjects_for_all_seeds_at_once(metric):
+    true, predicted, subject = seeded(3, 3, n=400, n_subjects=9)
+    rows = [np.flatnonzero(subject == s) for s in sorted(set(subject))]
+    values = []
+    for draw in np.random.default_rng(7).integers(9, size=(200, 9)):
+        chosen = np.concatenate([rows[k] for k in draw])
+        values.append(np.mean([SKLEARN[metric](true[chosen], one[chosen]) for one in predicted]))
+    interval = evaluation.subject_bootstrap(true, predicted, subject, metric=metric, n_resamples=200, seed=7)
+    np.testing.assert_allclose([interval.low, interval.high], np.quantile(values, [0.025, 0.975]))
+
+
+def test_resampled_seeds_widen_the_interval_and_change_no_value():
+    true, predicted, subject = seeded(5, 3, n=2000, n_subjects=40)
+    fixed, resampled = (
+        evaluation.subject_bootstrap(true, predicted, subject, resample_seeds=choice) for choice in (False, True)
+    )
+    assert resampled.value == fixed.value
+    assert resampled.high - resampled.low > 1.5 * (fixed.high - fixed.low)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), n_a=st.integers(1, 3), n_b=st.integers(1, 3))
+def test_a_paired_test_of_seeds_is_about_the_means_of_each_subject(seed, n_a, n_b):
+    true, a, subject = seeded(seed, n_a, n_subjects=8)
+    _, b, _ = seeded(seed + 7, n_b)
+    test = evaluation.paired_test(true, a, b, subject, n_resamples=200)
+    gain = (a == true).mean(axis=0) - (b == true).mean(axis=0)
+    assert test.difference == pytest.approx(gain.mean())
+    of_subject = pd.Series(gain).groupby(subject).sum().to_numpy()
+    sums = np.array(list(itertools.product((1, -1), repeat=8))) @ of_subject
+    assert test.exact and test.p_value == pytest.approx(np.mean(np.abs(sums) >= abs(of_subject.sum()) - 1e-9))
+    once, many = (evaluation.paired_test(true, x, b[0], subject, n_resamples=99) for x in (a[0], np.tile(a[0], (3, 1))))
+    assert (many.difference, many.p_value) == (pytest.approx(once.difference), once.p_value)
+
+
+def test_mean_of_gains_equals_the_interval_of_an_accuracy_where_gains_are_right_answers():
+    true, predicted, subject = answers(2)
+    of_accuracy = evaluation.subject_bootstrap(true, predicted, subject, n_resamples=300, seed=4)
+    of_mean = evaluation.subject_mean(predicted == true, subject, n_resamples=300, seed=4)
+    assert (of_mean.value, of_mean.low, of_mean.high) == pytest.approx(
+        (of_accuracy.value, of_accuracy.low, of_accuracy.high)
+    )
+
+
 def test_the_unit_is_the_subject_not_the_frame():
     rng = np.random.default_rng(0)
     right = np.repeat(rng.random(10) < 0.5, 500)  # a subject is all right or all wrong: 10 samples, not 5,000
@@ -289,6 +354,11 @@ ONE = np.array([0, 1])
         (lambda: evaluation.subject_bootstrap(ONE, ONE, ["a", None]), "row 1 has no subject"),
         (lambda: evaluation.subject_bootstrap(ONE, ONE, ["a", "b"], confidence=95), "confidence = 95"),
         (lambda: evaluation.subject_bootstrap(ONE, ONE, ["a", "b"], n_resamples=0), "n_resamples = 0"),
+        (lambda: evaluation.subject_bootstrap(ONE, [ONE, [0, 2.5]], ["a", "b"]), "float64"),
+        (lambda: evaluation.subject_bootstrap(ONE, np.ones((3, 4), int), ["a", "b"]), r"\(2,\) and \(4,\)"),
+        (lambda: evaluation.subject_bootstrap(ONE, np.ones((0, 2), int), ["a", "b"]), r"\(2,\) and \(0, 2\)"),
+        (lambda: evaluation.subject_mean([0.5, np.nan], ["a", "b"]), "finite"),
+        (lambda: evaluation.subject_mean([0.5, 1], ["a", "a"]), "at least 2 subjects"),
         (lambda: evaluation.accuracy([0, 1], [0]), r"\(2,\) and \(1,\)"),
         (lambda: evaluation.accuracy([], []), "at least 1"),
         (lambda: evaluation.accuracy([0.0], [0]), "float64"),
