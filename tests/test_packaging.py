@@ -226,9 +226,9 @@ LAYERS = (
     {"models", "engines"},
     {"training", "posteriors"},
     {"filters", "normals", "voting", "evaluation", "calibration", "overlap"},
-    {"experiment", "iterative", "label_noise", "posterior_study"},
-    {"plots", "posterior_plots", "result_plots", "comparison_plots", "study_plots"},
-    {"runs", "notebooks", "study", "stages", "comparison", "selection", "pages", "report", "workflow", "doctor"},
+    {"experiment", "fold_results", "judged", "embedding", "iterative", "label_noise", "posterior_study"},
+    {"plots", "au_plots", "noise_plots", "posterior_plots", "result_plots", "comparison_plots", "study_plots"},
+    {"runs", "notebooks", "study", "stages", "comparison", "selection", "variants", "fold_inputs", "fold_outputs", "study_file", "progress", "pages", "report", "workflow", "doctor"},
     {"cli"},
 )
 LAYER_OF = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
