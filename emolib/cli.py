@@ -46,28 +46,33 @@ def _one_line_errors(function: Callable) -> Callable:
 @app.command()
 @_one_line_errors
 def run(
-    study_file: StudyFile,
+    study_files: Annotated[list[Path], typer.Argument(help="studies, such as params/demo.yaml")],
     cores: Annotated[int | None, typer.Option(min=1, help="cores to use; all where not given")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only show what would run")] = False,
     until: Annotated[str | None, typer.Option(help="only this stage (or stage/variant) and what it needs")] = None,
-    profile: Annotated[str | None, typer.Option(help="a Snakemake profile, for example for a cluster")] = None,
+    profile: Annotated[str | None, typer.Option(help="local, slurm, or a folder with a Snakemake profile")] = None,
     force: Annotated[bool, typer.Option("--force", help="run again what is complete")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="show Snakemake's own messages")] = False,
 ) -> None:
-    """Run what is missing of a study, then build its report. Exit code 1 when a variant failed."""
+    """Run what is missing of one study, or of several together, then build their reports.
+
+    Exit code 1 when a variant failed.
+    """
     from emolib import report as reports
     from emolib import study as studies
     from emolib import workflow
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: Snakemake and its jobs end too
-    study = studies.load(study_file)
-    call = workflow.command(study, cores=cores, until=until, profile=profile, force=force, dry_run=dry_run)
+    for number in (signal.SIGINT, signal.SIGTERM):  # both as Ctrl-C, also in the background: Snakemake and its jobs end
+        signal.signal(number, signal.default_int_handler)
+    loaded, jobs = studies.load_all(study_files)
+    call = workflow.command(loaded, cores=cores, until=until, profile=profile, force=force, dry_run=dry_run)
     if dry_run:
-        raise typer.Exit(workflow.preview(study, call))
-    status, failed = workflow.run(study, call, verbose=verbose)
+        raise typer.Exit(workflow.preview(jobs, call))
+    status, failed = workflow.run(loaded, jobs, call, verbose=verbose)
     for failure in failed:
-        typer.echo(f"{failure.job.name} failed: {failure.summary}  ({failure.where})", err=True)
-    typer.echo(f"report: {reports.build(study)}")
+        typer.echo(f"{failure.job.study}: {failure.job.name} failed: {failure.summary}  ({failure.where})", err=True)
+    for study in loaded:
+        typer.echo(f"report: {reports.build(study)}")
     if status:
         raise typer.Exit(1)
 

@@ -21,11 +21,13 @@ MACHINERY = {
     "doctor",
     "notebooks",
     "pages",
+    "progress",
     "provenance",
     "report",
     "roots",
     "runs",
     "study",
+    "study_file",
     "tables",
     "workflow",
 }
@@ -93,8 +95,8 @@ def execute(
 
 
 def failure_of(executed: Path) -> Failure | None:
-    """The error with which an executed notebook ended, or None when no cell failed."""
-    for i, cell in enumerate(_cells(executed)):
+    """The error with which an executed notebook ended, or None when no cell failed or a kill left it cut."""
+    for i, cell in enumerate(_cells(executed) if is_whole(executed) else ()):
         # papermill puts a pointer to the failed cell on top as a cell of its own, which is markdown
         for output in cell.get("outputs", ()):
             if output["output_type"] == "error":
@@ -103,8 +105,18 @@ def failure_of(executed: Path) -> Failure | None:
     return None
 
 
+def is_whole(executed: Path) -> bool:
+    """Whether an executed notebook can be read: papermill writes in place, so that a kill may leave a part of it."""
+    try:
+        return bool(_cells(executed))
+    except ValueError:
+        return False
+
+
 def ran_to_the_end(executed: Path) -> bool:
     """Whether every cell of an executed notebook was completed by papermill (a killed one leaves some pending)."""
+    if not is_whole(executed):
+        return False
     status = [cell["metadata"].get("papermill", {}).get("status") for cell in _cells(executed)]
     return bool(status) and all(value == "completed" for value in status)
 

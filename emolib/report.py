@@ -7,14 +7,13 @@ import datetime
 import importlib.metadata
 import json
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emolib import notebooks, pages, runs
+from emolib import atomic, notebooks, pages, runs
 from emolib.frames import replace_folder
 from emolib.roots import check_name, reports_root
 from emolib.study import Job, Study
@@ -39,6 +38,7 @@ class Entry:
     figures: list[dict[str, str]] = field(default_factory=list)
     summaries: list[dict[str, Any]] = field(default_factory=list)
     is_open: bool = False  # its figures are shown without a click
+    lacks: list[str] = field(default_factory=list)  # variants that it needs and that failed, with their status
 
     @property
     def name(self) -> str:
@@ -51,6 +51,18 @@ class Entry:
     @property
     def variant(self) -> str:
         return self.job.variant
+
+    @property
+    def lacking(self) -> str:
+        """What it means for this job that variants that it needs are not there, in words."""
+        if not self.lacks:
+            return ""
+        begin = (
+            "Not run, because it needs"
+            if self.status == "missing"
+            else "Not up to date: it was made from older runs of"
+        )
+        return f"{begin} {', '.join(self.lacks)}."
 
     @property
     def protocol(self) -> str | None:
@@ -85,12 +97,16 @@ def build(study: Study) -> Path:
         A page would load something from a network, or a summary has intervals but no protocol.
     """
     target = reports_root() / check_name(study.name, what="study")
-    folder = target.with_name(f".{study.name}.{uuid.uuid4().hex[:8]}.tmp")
-    folder.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic.remove_abandoned(target.parent, study.name)  # what a build that was killed left behind
+    atomic.recover(target)
+    folder = atomic.temporary_folder(target.parent, study.name)
+    folder.mkdir()
     try:
         entries = [_examine(job) for job in study.jobs]
+        _name_what_is_missing(entries)
         for entry in entries:
-            if entry.job.executed.is_file() and entry.page is None:
+            if entry.page is None and entry.job.executed.is_file() and notebooks.is_whole(entry.job.executed):
                 entry.page = _write_notebook(study, entry, folder)
         html = pages.environment().get_template("index.html.j2").render(**_index(study, entries))
         (folder / "index.html").write_text(pages.check_offline(html, where=f"index of {study.name}"), encoding="utf-8")
@@ -128,6 +144,16 @@ def _examine(job: Job) -> Entry:
     return entry
 
 
+def _name_what_is_missing(entries: Iterable[Entry]) -> None:
+    """Name for each entry the variants upstream whose failure it suffers from; entries come in the order of jobs."""
+    by_name = {entry.name: entry for entry in entries}
+    for entry in by_name.values():
+        needed = [by_name[name] for name in entry.job.upstream]
+        own = [f"{other.name} ({other.status})" for other in needed if other.status not in ("done", "missing")]
+        inherited = [text for other in needed if other.status == "missing" for text in other.lacks]
+        entry.lacks = list(dict.fromkeys([*own, *inherited]))
+
+
 def _write_notebook(study: Study, entry: Entry, folder: Path) -> str:
     address = f"{entry.stage}/{entry.variant}.html"
     subtitle = f"{study.title} · {entry.name} · {entry.status}{f' · {entry.time}' if entry.time else ''}"
@@ -154,24 +180,28 @@ def _data_uri(file: Path) -> str:
 
 
 def _index(study: Study, entries: list[Entry]) -> dict[str, Any]:
-    complete = [entry for entry in entries if entry.status == "done"]
     problems = [entry for entry in entries if entry.problem]
-    variants = Counter(entry.stage for entry in entries)
-    for entry in entries:
+    own = [entry for entry in entries if entry.job.study == study.name]
+    complete = [entry for entry in own if entry.status == "done"]
+    variants = Counter(entry.stage for entry in own)
+    for entry in own:
         entry.is_open = variants[entry.stage] <= FEW_VARIANTS
     return {
         "title": study.title,
         "question": study.description,
         "study": study.name,
-        "runs": entries,
+        "base": study.base,
+        "runs": own,
+        "base_runs": [entry for entry in entries if entry.job.study != study.name],
         "n_done": len(complete),
-        "n_failed": len(problems),
+        "n_failed": len(problems),  # of the base's, too
         "protocols": sorted({str(entry.protocol) for entry in complete if entry.protocol}),
         "written": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "results": [entry for entry in complete if entry.summaries],
         "failures": problems,
+        "waiting": [entry for entry in own if entry.status == "missing" and entry.lacks],
         "others": [entry for entry in complete if not entry.summaries and entry.figures],
-        "made_with": _made_with(complete),
+        "made_with": _made_with(entry for entry in entries if entry.status == "done"),
         "version": importlib.metadata.version("emolib"),
     }
 

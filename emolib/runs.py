@@ -87,19 +87,24 @@ def _read_info(study: str, stage: str, variant: str) -> dict[str, Any]:
     return info
 
 
+def _is_complete(study: str, name: str) -> bool:
+    return (study_folder(study) / name / "run.json").is_file()
+
+
 def _check_inputs(study: str, info: Mapping[str, Any]) -> None:
     """ValueError when a run that `info` was made from, directly or not, is there but another one by now."""
     for name, expected in info["inputs"].items():
-        stage, variant = name.split("/")
-        if not (study_folder(study) / name / "run.json").is_file():
+        *other, stage, variant = name.split("/")  # a run of the base study is named with its study
+        place = other[0] if other else study
+        if not _is_complete(place, f"{stage}/{variant}"):
             continue  # removed to save space: what was made from it is still whole
-        current = _read_info(study, stage, variant)
+        current = _read_info(place, stage, variant)
         if current["fingerprint"] != expected:
             raise ValueError(
                 f"{study}: run '{info['stage']}/{info['variant']}' was made from another '{name}' than there is now; "
                 f"{_remake(study, info['stage'])}"
             )
-        _check_inputs(study, current)
+        _check_inputs(place, current)
 
 
 def load(study: str, stage: str, variant: str = "main") -> Upstream:
@@ -144,7 +149,10 @@ class Run:
         self.study, self.stage, self.variant, self.params = study, stage, variant, params
         self.folder = folder
         self._upstream = upstream
-        self._inputs = {name: run.info["fingerprint"] for name, run in upstream.items()}
+        self._inputs = {
+            name if run.info["study"] == study else f"{run.info['study']}/{name}": run.info["fingerprint"]
+            for name, run in upstream.items()
+        }
         self._checkpoints: Path | None = None
         self._figures: dict[str, dict[str, str]] = {}
         self._started_utc, self._started_s = _utc_now(), time.perf_counter()
@@ -236,6 +244,7 @@ def begin(
     study: str,
     params: Mapping[str, Any],
     upstream: Sequence[str] = (),
+    base_study: str = "",
     make_missing: bool = False,
 ) -> Run:
     """Begin a run: check its upstream runs, clean up after dead processes, give it a temporary folder.
@@ -244,7 +253,8 @@ def begin(
     ----------
     stage, variant, study : where the run will lie: ``data/runs/<study>/<stage>/<variant>``.
     params : what decides the result; recorded, and the key of `Run.checkpoints`.
-    upstream : runs of the same study that it reads, each "stage/variant".
+    upstream : runs that it reads, each "stage/variant", of the same study or, where it has none, of `base_study`.
+    base_study : the study that this one is built on; its runs are recorded with its name. "": none.
     make_missing : execute the notebooks of missing upstream stages first, as ``params/<study>.yaml`` says.
 
     Raises
@@ -255,12 +265,14 @@ def begin(
     for name, what in ((study, "study"), (stage, "stage"), (variant, "variant")):
         check_name(name, what=what)
     pairs = {name: _split(name) for name in upstream}
-    if make_missing and any(not (study_folder(study) / name / "run.json").is_file() for name in pairs):
+    places = [place for place in (study, base_study) if place]
+    if make_missing and not all(any(_is_complete(place, name) for place in places) for name in pairs):
         from emolib import study as studies  # at call time: `study` imports this module
 
         with atomic.locked(study_folder(study) / ".lock"):
             studies.execute_missing(study, list(pairs))
-    opened = {name: load(study, *pair) for name, pair in pairs.items()}
+    found = {name: next((place for place in places if _is_complete(place, name)), study) for name in pairs}
+    opened = {name: load(found[name], *pair) for name, pair in pairs.items()}
     parent = study_folder(study) / stage
     parent.mkdir(parents=True, exist_ok=True)
     atomic.remove_abandoned(parent, variant)

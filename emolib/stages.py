@@ -24,7 +24,7 @@ def begin(notebook: str, namespace: Mapping[str, Any], *, upstream: Sequence[str
     ----------
     notebook : file name without its suffix, such as ``04_frame_filtering``; the stage is the name without its number.
     namespace : the notebook's ``globals()``, read for the names of its ``parameters`` cell.
-    upstream : runs of the same study that it reads, each "stage/variant".
+    upstream : runs that it reads, each "stage/variant", of the same study or of its ``base_study``.
 
     Raises
     ------
@@ -34,12 +34,14 @@ def begin(notebook: str, namespace: Mapping[str, Any], *, upstream: Sequence[str
     declared = notebooks.parameters_of(runs.project_root() / "notebooks" / f"{notebook}.ipynb")
     params = {name: namespace[name] for name in sorted(declared)}
     make_missing = params.pop("make_missing")
+    base_study = params.pop("base_study", "")  # where runs lie decides no number; those that are read are recorded
     return runs.begin(
         stage=notebook.split("_", 1)[1],
         variant=params["variant"],
         study=params["study"],
         params=params,
         upstream=upstream,
+        base_study=base_study,
         make_missing=make_missing,
     )
 

@@ -6,6 +6,8 @@ A study file::
     title: ...
     description: the question, for the index
     seed: 2020
+    base: other                               # params/other.yaml: its stages may be needed as if they stood above;
+                                              # one named again inherits its notebook, needs, params and threads
     stages:                                   # in order: a stage may need only stages above it
       corpus: {notebook: 00_corpus, params: {n_subjects: 8}}
       frame_filtering:
@@ -14,36 +16,41 @@ A study file::
         params: {epochs: 5}                   # shared by the stage's variants
         variants:
           all: {filter: none}
+          random: {filter: random, matched_to: frame_filtering/p10}
         grids:                                # a variant for each combination of values
-          - name: "p{percentile}"
+          - name: "p{percentile:g}"           # the last part of a dotted key
             params: {filter: percentile}
-            values: {percentile: [10, 20]}
+            values: {filter_options.percentile: [10.0, 20.0]}
+        seeds: [2020, 2021]                   # every variant again as <variant>_s2021
         threads: all                          # or a number; 1 where not given
+      iterative_stages:
+        notebook: 05_iterative_stages
+        chains:                               # k-th value: a variant whose parameter `previous` is the (k-1)-th
+          - name: "tlf_{stage}"
+            first: frame_filtering/all        # the `previous` of the first
+            values: {filter_options.percentile: [70.0, 60.0]}
 
-A stage without variants and grids has the one variant ``main``. Every job gets ``study`` and ``variant``; ``seed`` and
-``make_missing: false`` where its notebook has these parameters.
+A stage without variants, grids and chains has the one variant ``main``. Every job gets ``study`` and ``variant``;
+``seed``, ``base_study`` and ``make_missing: false`` where its notebook has these parameters. A parameter of
+`RUN_PARAMETERS` that names a run is a need by itself; in the repetition with another seed it names that run's own
+repetition, where there is one. The runs of a base lie in the base's own folder, shared by all studies built on it;
+only those that are needed are jobs.
 """
 
 from __future__ import annotations
 
-import difflib
-import itertools
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
-
-from emolib import notebooks
+from emolib import notebooks, study_file
 from emolib.roots import check_name, project_root, study_folder
+from emolib.study_file import Variant, suggest
 
-STUDY_KEYS = {"study", "title", "description", "seed", "stages"}
-STAGE_KEYS = {"notebook", "needs", "params", "variants", "grids", "threads"}
-GRID_KEYS = {"name", "params", "values"}
-IMPLIED = ("study", "variant", "make_missing")  # set by the expansion, so not allowed in a study's params
-FLOAT_READ_AS_TEXT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+IMPLIED = ("study", "base_study", "variant", "make_missing")  # set by the expansion, so not allowed in a study's params
+# may name a run, "stage/variant"
+RUN_PARAMETERS = ("judged_by", "within", "matched_to", "previous", "start_from", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,13 @@ class Job:
     variant: str
     notebook: Path
     params: dict[str, Any]
-    upstream: tuple[str, ...]  # names of jobs, "stage/variant"
+    upstream: tuple[str, ...]  # names of jobs, "stage/variant", of the same study or of its base
     threads: int | str  # "all": every core
+    base: str = ""  # the study's base
 
     @property
     def name(self) -> str:
-        """``stage/variant``."""
+        """``stage/variant``, unique within a study and its base."""
         return f"{self.stage}/{self.variant}"
 
     @property
@@ -81,13 +89,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Study:
-    """A study, expanded; jobs come after the jobs that they need."""
+    """A study, expanded; jobs come after the jobs that they need, those of its base first."""
 
     name: str
     title: str
     description: str
     path: Path
     jobs: tuple[Job, ...]
+    base: str = ""
 
     @property
     def stages(self) -> list[str]:
@@ -99,16 +108,21 @@ class Study:
         found = [job for job in self.jobs if name in (job.stage, job.name)]
         if not found:
             allowed = [*self.stages, *(job.name for job in self.jobs)]
-            raise ValueError(f"{self.path}: no stage or variant {name!r}; {_suggest(name, allowed)}")
+            raise ValueError(f"{self.path}: no stage or variant {name!r}; {suggest(name, allowed)}")
         return found
 
     def with_upstream(self, names: Iterable[str]) -> list[Job]:
         """The jobs of `names` and all that they need, in order."""
         wanted = {job.name for name in names for job in self.select(name)}
-        for job in reversed(self.jobs):
-            if job.name in wanted:
-                wanted.update(job.upstream)
-        return [job for job in self.jobs if job.name in wanted]
+        return _with_upstream(self.jobs, wanted)
+
+
+def _with_upstream(jobs: Iterable[Job], wanted: set[str]) -> list[Job]:
+    jobs, wanted = list(jobs), set(wanted)
+    for job in reversed(jobs):
+        if job.name in wanted:
+            wanted.update(job.upstream)
+    return [job for job in jobs if job.name in wanted]
 
 
 def load(path: str | Path) -> Study:
@@ -117,93 +131,70 @@ def load(path: str | Path) -> Study:
     Raises
     ------
     FileNotFoundError
-        The file, or a notebook that it names, is missing.
+        The file, its base, or a notebook that it names, is missing.
     ValueError
         Anything in it that is not allowed: keys, names, stages, parameters, values. The message names the place.
     """
     path = Path(path)
-    if not path.is_file():
-        there = ", ".join(sorted(file.name for file in path.parent.glob("*.yaml"))) or "none"
-        raise FileNotFoundError(f"{path}: no such study file; in its folder there are: {there}")
-    try:
-        content = yaml.load(path.read_text("utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: {error}") from error
-    _check_mapping(content, STUDY_KEYS, f"{path}", required={"study", "stages"})
+    content = study_file.read(path)
     name = check_name(content["study"], what=f"{path}: study")
     if name != path.stem:
         raise ValueError(f"{path}: the study is called {name!r}; call the file {name}.yaml, other commands look for it")
-    if not isinstance(content["stages"], dict) or not content["stages"]:
-        raise ValueError(f"{path}: stages: a mapping of at least one stage is expected")
-    jobs: list[Job] = []
-    for stage, given in content["stages"].items():
-        jobs += _expand_stage(path, name, content.get("seed"), stage, given, jobs)
-    title = content.get("title") or name
-    return Study(name, str(title), str(content.get("description") or "").strip(), path.resolve(), tuple(jobs))
+    base = _load_base(path, name, content["base"]) if content.get("base") is not None else None
+    jobs = list(base.jobs) if base else []
+    stages_of_base = study_file.read(base.path)["stages"] if base else {}
+    for stage, own in content["stages"].items():
+        given = study_file.inherited(f"{path}: stages.{stage}", own, stages_of_base.get(stage))
+        jobs += _expand_stage(path, name, base.name if base else "", content.get("seed"), stage, given, jobs)
+    jobs = _with_upstream(jobs, {job.name for job in jobs if job.study == name})
+    title, description = (str(content.get(key) or "").strip() for key in ("title", "description"))
+    return Study(name, title or name, description, path.resolve(), tuple(jobs), base.name if base else "")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """`yaml.SafeLoader` keeps the last of two equal keys silently; here a variant written twice is an error."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key if isinstance(key, str) else repr(key))
-        return super().construct_mapping(node, deep)
+def _load_base(path: Path, name: str, given: Any) -> Study:
+    check_name(given, what=f"{path}: base")
+    if given == name:
+        raise ValueError(f"{path}: base: a study cannot be its own base")
+    base = load(path.with_name(f"{given}.yaml"))
+    if base.base:
+        raise ValueError(f"{path}: base {given!r} is built on {base.base!r} itself; name a base that has none")
+    return base
 
 
-def _expand_stage(path: Path, study: str, seed: Any, stage: str, given: Any, above: list[Job]) -> list[Job]:
+def _expand_stage(
+    path: Path, study: str, base: str, seed: Any, stage: str, given: Mapping, above: list[Job]
+) -> list[Job]:
     where = f"{path}: stages.{stage}"
     check_name(stage, what=f"{path}: stage")
-    _check_mapping(given, STAGE_KEYS, where, required={"notebook"})
-    threads = given.get("threads", 1)
-    if threads != "all" and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise ValueError(f"{where}.threads: {threads!r}; a number of 1 or more, or 'all', is allowed")
     notebook = project_root() / "notebooks" / f"{given['notebook']}.ipynb"
     declared = notebooks.parameters_of(notebook)
-    upstream = _upstream(where, given.get("needs") or [], above)
-    shared = _as_mapping(given.get("params"), f"{where}.params")
-    jobs = []
-    for variant, own in _variants(where, given).items():
-        check_name(variant, what=f"{where}: variant")
-        params = {**({"seed": seed} if "seed" in declared and seed is not None else {}), **shared, **own}
-        _check_params(params, declared, f"{where}, variant {variant!r}", notebook)
-        implied = {"study": study, "variant": variant, "make_missing": False}
+    needs = _needs(where, given.get("needs") or [], above)
+    shared = study_file.as_mapping(given.get("params"), f"{where}.params")
+    if given.get("seeds") and "seed" not in declared:
+        raise ValueError(f"{where}.seeds: {notebook.name} has no parameter 'seed'")
+    variants = study_file.variants(where, stage, given)
+    jobs: list[Job] = []
+    for variant in variants:
+        here = f"{where}, variant {variant.name!r}"
+        check_name(variant.name, what=f"{where}: variant")
+        default = {"seed": seed} if "seed" in declared and seed is not None else {}
+        params = study_file.merge(here, default, shared, variant.params)
+        _check_params(params, declared, here, notebook)
+        known = [*above, *jobs]
+        if f"{stage}/{variant.name}" in {job.name for job in known}:
+            raise ValueError(f"{here}: the base {base!r} has a variant of this name; choose another")
+        upstream = dict.fromkeys((*needs, *_name_runs(here, params, variant, known)))
+        implied = {"study": study, "base_study": base, "variant": variant.name, "make_missing": False}
+        if not base:
+            del implied["base_study"]  # not passed at all: adding a base to one study outdates no other
         params.update({key: value for key, value in implied.items() if key in declared})
-        jobs.append(Job(study, stage, variant, notebook, params, upstream, threads))
+        threads = given.get("threads", 1)
+        jobs.append(Job(study, stage, variant.name, notebook, params, tuple(upstream), threads, base))
+        _check_base_is_read(here, jobs[-1], declared, above)
     return jobs
 
 
-def _variants(where: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    variants = {
-        name: _as_mapping(own, f"{where}.variants.{name}")
-        for name, own in _as_mapping(given.get("variants"), f"{where}.variants").items()
-    }
-    for i, grid in enumerate(given.get("grids") or []):
-        here = f"{where}.grids[{i}]"
-        _check_mapping(grid, GRID_KEYS, here, required={"name", "values"})
-        values = _as_mapping(grid["values"], f"{here}.values")
-        for key, items in values.items():
-            if not isinstance(items, list) or not items:
-                raise ValueError(f"{here}.values.{key}: a list of at least one value is expected, {items!r} found")
-        for combination in itertools.product(*values.values()):
-            point = dict(zip(values, combination, strict=True))
-            try:
-                name = grid["name"].format(**point)
-            except (KeyError, IndexError) as error:
-                raise ValueError(
-                    f"{here}.name: {grid['name']!r} names {error}; {', '.join(values)} are known"
-                ) from None
-            if name in variants:
-                raise ValueError(f"{here}: variant {name!r} is there already; name all of {', '.join(values)}")
-            variants[name] = {**_as_mapping(grid.get("params"), f"{here}.params"), **point}
-    return variants or {"main": {}}
-
-
-def _upstream(where: str, needs: Any, above: list[Job]) -> tuple[str, ...]:
+def _needs(where: str, needs: Any, above: list[Job]) -> tuple[str, ...]:
     if not isinstance(needs, list):
         raise ValueError(f"{where}.needs: a list is expected, {needs!r} found")
     found: dict[str, None] = {}
@@ -212,10 +203,26 @@ def _upstream(where: str, needs: Any, above: list[Job]) -> tuple[str, ...]:
         if not matching:
             allowed = [*dict.fromkeys(job.stage for job in above), *(job.name for job in above)]
             raise ValueError(
-                f"{where}.needs: {need!r} is none of the stages or variants above it; {_suggest(need, allowed)}"
+                f"{where}.needs: {need!r} is none of the stages or variants above it; {suggest(need, allowed)}"
             )
         found.update(dict.fromkeys(matching))
     return tuple(found)
+
+
+def _name_runs(where: str, params: dict[str, Any], variant: Variant, above: list[Job]) -> list[str]:
+    """Runs that `params` name, which are checked, and exchanged for their repetition with the variant's own seed."""
+    known, found = {job.name for job in above}, []
+    for key in RUN_PARAMETERS:
+        name = params.get(key)
+        if not isinstance(name, str) or "/" not in name:
+            continue
+        if name not in known:
+            raise ValueError(f"{where}: {key}: {name!r} is none of the variants above it; {suggest(name, known)}")
+        repetition = f"{name}_s{variant.seed}"
+        if variant.seed is not None and repetition in known:
+            params[key] = repetition
+        found.append(params[key])
+    return found
 
 
 def _check_params(params: Mapping[str, Any], declared: Iterable[str], where: str, notebook: Path) -> None:
@@ -223,34 +230,33 @@ def _check_params(params: Mapping[str, Any], declared: Iterable[str], where: str
         if name in IMPLIED:
             raise ValueError(f"{where}: parameter {name!r} is set by the study itself and may not be given")
         if name not in declared:
-            raise ValueError(f"{where}: {notebook.name} has no parameter {name!r}; {_suggest(name, declared)}")
-        if isinstance(value, str) and FLOAT_READ_AS_TEXT.fullmatch(value):
-            raise ValueError(f"{where}: {name}: YAML reads {value} as text; write {float(value):.1e}")
+            raise ValueError(f"{where}: {notebook.name} has no parameter {name!r}; {suggest(name, declared)}")
+        study_file.check_numbers(value, f"{where}: {name}")
 
 
-def _check_mapping(value: Any, allowed: set[str], where: str, *, required: set[str]) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: a mapping is expected, {value!r} found")
-    for key in value:
-        if key not in allowed:
-            raise ValueError(f"{where}: unknown key {key!r}; {_suggest(key, allowed)}")
-    for key in sorted(required - set(value)):
-        raise ValueError(f"{where}: key {key!r} is missing")
+def _check_base_is_read(where: str, job: Job, declared: Iterable[str], above: list[Job]) -> None:
+    of_base = [other.name for other in above if other.study != job.study and other.name in job.upstream]
+    if of_base and "base_study" not in declared:
+        raise ValueError(f"{where}: it needs {of_base[0]} of the base, but {job.notebook.name} lacks 'base_study'")
 
 
-def _as_mapping(value: Any, where: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ValueError(f"{where}: a mapping with names as keys is expected, {value!r} found")
-    return value
+def load_all(paths: Iterable[str | Path]) -> tuple[list[Study], dict[tuple[str, str], Job]]:
+    """Several studies, and all their jobs by (study, "stage/variant"): what they share, such as a base, once.
 
-
-def _suggest(name: Any, allowed: Iterable[str]) -> str:
-    allowed = sorted(set(allowed))
-    close = difflib.get_close_matches(str(name), allowed, n=3)
-    meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{meant}allowed: {', '.join(allowed) or 'none'}"
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `load`; or two of the files, or their bases, are different studies of one name.
+    """
+    studies = [load(path) for path in dict.fromkeys(Path(path).resolve() for path in paths)]
+    jobs: dict[tuple[str, str], Job] = {}
+    for study in studies:
+        for job in study.jobs:
+            if jobs.setdefault((job.study, job.name), job) != job:
+                raise ValueError(
+                    f"{study.path}: study {job.study!r} is given by another file, too, with other contents"
+                )
+    return studies, jobs
 
 
 def execute(job: Job, *, log: TextIO | None = None) -> Path:

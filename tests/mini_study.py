@@ -16,18 +16,20 @@ NOTEBOOKS = {
           'run = runs.begin(stage="draw", variant=variant, study=study, params=dict(n=n, seed=seed))',
           'run.save_table("numbers", pd.DataFrame({"x": np.random.default_rng(seed).normal(size=n)}))',
           'run.finish(metrics={"n": n})'],
-    "b": ["# Scale", 'study = "mini"\nvariant = "main"\nfactor = 1.0\nprotocol = "nested"\nmake_missing = True',
-          "from emolib import runs",
+    "b": ["# Scale", 'study = "mini"\nvariant = "main"\nfactor = 1.0\nprotocol = "nested"\nmake_missing = True\n'
+          'base_study = ""',
+          "from emolib import labels, runs",  # labels: a module that its numbers would depend on
           'run = runs.begin(stage="scale", variant=variant, study=study, params=dict(factor=factor, protocol=protocol),'
-          ' upstream=["draw/main"], make_missing=make_missing)',
+          ' upstream=["draw/main"], base_study=base_study, make_missing=make_missing)',
+          '(run.checkpoints / "half").write_text("way")',
           "import sys\nprint('scaling by', factor)\nsys.stderr.write('10%\\r55%\\r100%\\n')",
           "assert factor > 0, 'factor must be positive'",
           'numbers = run.upstream("draw/main").table("numbers")\nnumbers["x"] *= factor',
           'run.save_table("numbers", numbers)\nrun.finish(metrics={"sum": numbers["x"].sum()})'],
-    "c": ["# Sum up", 'study = "mini"\nvariant = "main"\nof = "one"\nmake_missing = True',
+    "c": ["# Sum up", 'study = "mini"\nvariant = "main"\nof = "one"\nmake_missing = True\nbase_study = ""',
           "import pandas as pd\nimport matplotlib.pyplot as plt\nfrom emolib import runs",
           'run = runs.begin(stage="sum_up", variant=variant, study=study, params=dict(of=of, protocol="nested"),'
-          ' upstream=["scale/" + of], make_missing=make_missing)',
+          ' upstream=["scale/" + of], base_study=base_study, make_missing=make_missing)',
           'value = run.upstream("scale/" + of).metrics["sum"]',
           'summary = pd.DataFrame({"variant": [of], "accuracy": [value], "accuracy_low": [value - 1],'
           ' "accuracy_high": [value + 1], "p_value": [0.0004]})\nrun.save_table("summary", summary)\nsummary',
@@ -75,7 +77,9 @@ def make_project(root: Path, monkeypatch) -> Path:
     """A project at `root` that emolib takes for the repository; returns `root`."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "pyproject.toml").write_text('[project]\nname = "emolib"\n')
-    shutil.copy(Path(__file__).parents[1] / "Snakefile", root / "Snakefile")
+    repository = Path(__file__).parents[1]
+    shutil.copy(repository / "Snakefile", root / "Snakefile")
+    shutil.copytree(repository / "profiles", root / "profiles", dirs_exist_ok=True)
     for name, cells in NOTEBOOKS.items():
         write_notebook(root / "notebooks" / f"{name}.ipynb", cells)
     write_study(root, STUDY)

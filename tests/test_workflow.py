@@ -1,16 +1,19 @@
 """The mini study through Snakemake, end to end, and what can be checked of the workflow without it."""
 
+import copy
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from mini_study import STUDY, make_project, write_study
 from typer.testing import CliRunner
 
-from emolib import atomic, notebooks, pages, runs, study, workflow
+from emolib import atomic, labels, notebooks, pages, progress, runs, study, workflow
 from emolib.cli import app
 
 
@@ -21,6 +24,13 @@ def project(tmp_path, monkeypatch):
 
 def emolib(*arguments):
     return subprocess.run([sys.executable, "-m", "emolib.cli", *arguments], capture_output=True, text=True, timeout=150)
+
+
+def would_run(shown):
+    """Jobs that a dry run named."""
+    text = shown.stdout + shown.stderr
+    found = re.findall(r"^(?:local)?rule (.+):$(?:\n .*)*?\n +wildcards: study=(.+), variant=(.+)$", text, re.M)
+    return {f"{study}: {stage}/{variant}" for stage, study, variant in found}
 
 
 def times(loaded):
@@ -63,34 +73,109 @@ def test_the_mini_study_end_to_end(project, monkeypatch):
     assert "An older complete run is kept" in index.read_text()
 
 
-PROGRESS = """Job stats:
-job            count
------------  -------
-draw/main          1
-scale/x-2.0        1
-stages             1
-total              3
+def test_only_what_changed_runs_again(project, monkeypatch):
+    shutil.copytree(Path(labels.__file__).parent, project / "emolib", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("PYTHONPATH", str(project))  # a library of the project's own, so that it can be changed
+    content = copy.deepcopy(STUDY)
+    del content["stages"]["scale"]["variants"]["bad"]
+    file = write_study(project, content)
+    everything = {"mini: draw/main", "mini: scale/one", "mini: scale/x2.0", "mini: sum_up/main"}
+    behind_draw = everything - {"mini: draw/main"}
+    assert emolib("run", str(file), "--cores", "2").returncode == 0
+    assert would_run(emolib("run", str(file), "--dry-run")) == set()
 
-localrule draw/main:
+    # The same computation again outdates nothing that was made from it, another one does, also when cut short there.
+    assert emolib("run", str(file), "--until", "draw", "--force").returncode == 0
+    assert would_run(emolib("run", str(file), "--dry-run")) == set()
+    content["stages"]["draw"]["params"]["n"] = 5
+    write_study(project, content)
+    assert emolib("run", str(file), "--until", "draw").returncode == 0
+    assert would_run(emolib("run", str(file), "--dry-run")) == behind_draw
+    assert emolib("run", str(file), "--cores", "2").returncode == 0
+
+    content["stages"]["scale"]["variants"]["one"]["factor"] = 3.0
+    write_study(project, content)
+    assert would_run(emolib("run", str(file), "--dry-run")) == {"mini: scale/one", "mini: sum_up/main"}
+    content["stages"]["scale"]["variants"]["one"]["factor"] = 1.0
+    write_study(project, content)
+    with (project / "emolib" / "labels.py").open("a") as module:
+        module.write("# changed\n")
+    assert would_run(emolib("run", str(file), "--dry-run")) == behind_draw, "only notebook b imports labels"
+
+
+def test_two_studies_on_one_base_share_its_runs(project):
+    derived = {"study": "second", "base": "mini", "stages": {
+        "scale": {"notebook": "b", "needs": ["draw"], "variants": {"x5": {"factor": 5.0}}},
+        "sum_up": {"notebook": "c", "needs": ["scale/one"], "variants": {"of_base": {"of": "one"}, "own": {"of": "x5"}}},
+    }}  # fmt: skip
+    derived["stages"]["sum_up"]["needs"].append("scale/x5")
+    third = {"study": "third", "base": "mini", "stages": {
+        "scale": {"notebook": "b", "needs": ["draw"], "variants": {"x7": {"factor": -7.0}}},
+        "sum_up": {"notebook": "c", "needs": ["scale"], "variants": {"x7": {"of": "x7"}}},
+    }}  # fmt: skip
+    files = [str(write_study(project, content, content["study"])) for content in (derived, third)]
+    done = emolib("run", *files, "--cores", "2")
+    assert done.returncode == 1, done.stderr
+    assert "third: scale/x7 failed" in done.stderr and "mini: scale/bad failed" in done.stderr
+    assert "8/9 jobs" in done.stderr, "the base's jobs once for both; what waits for a failed one has not run"
+    found = runs.load("second", "sum_up", "of_base")
+    assert list(found.info["inputs"]) == ["mini/scale/one"] and found.metrics == {
+        "accuracy": runs.load("mini", "scale", "one").metrics["sum"]
+    }
+    assert list(runs.load("second", "sum_up", "own").info["inputs"]) == ["scale/x5"]
+    assert runs.list_variants("mini", "scale") == ["one", "x2.0"] and not runs.list_variants("mini", "sum_up")
+    html = (project / "reports" / "third" / "index.html").read_text()
+    assert "built on 4 runs of study <code>mini</code>" in html and "0 of 2 runs complete" in html
+    assert "Not run, because it needs scale/bad (failed), scale/x7 (failed)." in html
+    assert (
+        '<a href="scale/one.html">one</a>' in html and "<strong>scale/bad</strong> of study <code>mini</code>" in html
+    )
+
+
+PROGRESS = """Job stats:
+job       count
+------  -------
+draw          2
+scale         1
+stages        1
+total         4
+
+localrule draw:
+    input: notebooks/a.ipynb
     jobid: 1
-Finished jobid: 1 (Rule: draw/main)
-1 of 3 steps (33%) done
-rule scale/x-2.0:
+    reason: Missing output files: .done/draw/main
+    wildcards: study=mini, variant=main
+    resources: tmpdir=/tmp
+Finished jobid: 1 (Rule: draw)
+1 of 4 steps (25%) done
+rule draw:
+    jobid: 3
+    wildcards: study=base, variant=main
+rule scale:
     jobid: 2
-Error in rule scale/x-2.0:
+    wildcards: study=mini, variant=x-2.0
+Error in rule scale:
     message: None
+    jobid: 2
+    shell:
+        python -m papermill
+Finished jobid: 3 (Rule: draw)
+localrule stages:
+    jobid: 0
 Finished jobid: 0 (Rule: stages)
 """
 
 
 def test_progress_is_read_from_snakemakes_log():
-    progress = workflow.Progress(frozenset({"draw/main", "scale/x-2.0"}))
+    draw, of_base, scale = ("mini", "draw/main"), ("base", "draw/main"), ("mini", "scale/x-2.0")
+    seen = progress.Progress(frozenset({draw, of_base, scale}))
     states = []
     for line in PROGRESS.splitlines():
-        progress.read(line)
-        states.append((len(progress.done), tuple(progress.running)))
-    assert progress.total == 2 and progress.done == ["draw/main"] and progress.failed == ["scale/x-2.0"]
-    assert (0, ("draw/main",)) in states and (1, ("scale/x-2.0",)) in states and progress.running == []
+        seen.read(line)
+        states.append((len(seen.done), tuple(seen.running)))
+    assert seen.total == 3 and seen.done == [draw, of_base] and seen.failed == [scale]
+    assert (0, (draw,)) in states and (1, (of_base, scale)) in states and (1, (of_base,)) in states
+    assert seen.running == []
 
 
 @pytest.mark.parametrize(
@@ -104,8 +189,8 @@ def test_progress_is_read_from_snakemakes_log():
 )
 def test_last_words_of_a_running_notebook(tmp_path, log, expected):
     (tmp_path / "log").write_text(log)
-    assert workflow._last_words(tmp_path / "log") == expected
-    assert workflow._last_words(tmp_path / "absent") == "starting"
+    assert progress.last_words(tmp_path / "log") == expected
+    assert progress.last_words(tmp_path / "absent") == "starting"
 
 
 def finished(job):
@@ -121,41 +206,51 @@ def test_markers_without_a_run_or_of_a_replaced_run_are_dropped(project):
         finished(job)
     os.utime(workflow.marker(replaced), (1, 1))
     (gone.folder / "run.json").unlink()
-    assert workflow.drop_outdated_markers(loaded) == [replaced, gone]
+    assert workflow.drop_outdated_markers(loaded.jobs) == [replaced, gone]
     assert [workflow.marker(job).exists() for job in loaded.jobs[:3]] == [True, False, False]
 
 
 def test_one_workflow_a_study_at_a_time(project):
-    loaded = study.load(project / "params" / "mini.yaml")
+    loaded, jobs = study.load_all([project / "params" / "mini.yaml"])
     with (
         atomic.locked(project / "data" / "runs" / "mini" / ".workflow.lock"),
         pytest.raises(ValueError, match="another 'emolib run'"),
     ):
-        workflow.run(loaded, ["false"])
+        workflow.run(loaded, jobs, ["false"])
 
 
 def test_what_snakemake_says_when_it_gives_up_is_passed_on(project):
-    loaded = study.load(project / "params" / "mini.yaml")
+    loaded, jobs = study.load_all([project / "params" / "mini.yaml"])
     call = [sys.executable, "-c", "import sys; print('first'); sys.exit('no such profile')"]
     with pytest.raises(ValueError, match="Snakemake gave up: no such profile"):
-        workflow.run(loaded, call)
+        workflow.run(loaded, jobs, call)
 
 
 def test_the_call_of_snakemake(project):
     loaded = study.load(project / "params" / "mini.yaml")
-    plain = workflow.command(loaded, cores=None)
-    assert plain[plain.index("--cores") + 1] == "all" and plain[-1] == "stages" and "--keep-going" in plain
-    some = workflow.command(loaded, cores=1, until="scale", force=True)
+    plain = workflow.command([loaded], cores=None)
+    assert plain[-1] == "stages" and "--keep-going" in plain and "--cores" not in plain, "the profile says how many"
+    assert plain[plain.index("--profile") + 1] == str(project / "profiles" / "local")
+    some = workflow.command([loaded], cores=1, until="scale", force=True)
     assert some[some.index("--") + 1 :] == [str(workflow.marker(job)) for job in loaded.select("scale")]
     forced = some[some.index("--forcerun") + 1 : some.index("--config")]
-    assert forced == ["draw/main", "scale/one", "scale/bad", "scale/x2.0"]
-    assert "--cores" not in workflow.command(loaded, cores=None, profile="cluster")
+    assert forced == [str(workflow.marker(job)) for job in loaded.jobs[:4]]
+    assert some[some.index("--cores") + 1] == "1"
+
+
+def test_a_profile_is_a_name_or_a_folder(project, tmp_path):
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "config.yaml").write_text("executor: slurm\n")
+    assert workflow.find_profile("slurm") == project / "profiles" / "slurm"
+    assert workflow.find_profile(str(tmp_path / "cluster")) == tmp_path / "cluster"
+    with pytest.raises(ValueError, match="profile 'cluster': neither .* nor one of profiles/: local, slurm"):
+        workflow.find_profile("cluster")
 
 
 def test_a_dry_run_names_the_jobs_and_makes_nothing(project):
     shown = emolib("run", str(project / "params" / "mini.yaml"), "--dry-run", "--until", "scale/one")
     assert shown.returncode == 0, shown.stderr
-    assert set(re.findall(r"^(?:local)?rule (.+):$", shown.stdout + shown.stderr, re.M)) == {"draw/main", "scale/one"}
+    assert would_run(shown) == {"mini: draw/main", "mini: scale/one"}
     assert not list((project / "data" / "runs" / "mini").glob("*/*.ipynb")) and not (project / "reports").exists()
 
 
