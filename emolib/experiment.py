@@ -1,103 +1,196 @@
-"""One variant of the filtering experiment: frames kept, members of the training stack, predictions, results.
+"""Which frames each fold's model learns from: judged, filtered, listed. The pure middle of notebooks 04 and 05.
 
-The pure middle of notebook 04: tables and arrays in, tables and arrays out. What is trained is tested on *all* frames
-of the fold's test subjects in which a face was found, whatever the filter kept.
+A filter is applied once a fold, to the fold's *training* rows alone: neither a quantile nor a fitted normal ever reads
+a label of the people who validate or test the model. What is trained is tested on *all* frames of the fold's test
+subjects in which a face was found, whatever the filter kept (`fold_results`); `filtered_test` is the variant.
+
+| term | meaning |
+|---|---|
+| selections | one `filters.FrameSelection` a fold, aligned with the rows ``fold.train`` |
+| kept | bool arrays, one a fold, aligned the same way: what another run's filter kept |
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
-from emolib import evaluation, filters, intervals, labels, posteriors, training, voting
+from emolib import evaluation, filters, training
 from emolib.folds import Fold
+from emolib.judged import Judged, options_of
 
 
-def frame_posterior(judged: pd.DataFrame, frames: pd.DataFrame, *, source: str, target: str) -> np.ndarray:
-    """Posteriors of the judged frames, aligned with the manifest and in the corpus's label space.
+def select_folds(
+    name: str,
+    parts: Sequence[Fold],
+    frames: pd.DataFrame,
+    judged: Judged,
+    *,
+    options: Mapping,
+    seed: int,
+    within: Sequence[np.ndarray] | None = None,
+    matched_to: Sequence[np.ndarray] | None = None,
+    step: int = 1,
+) -> list[filters.FrameSelection]:
+    """Apply filter `name` to every fold's training rows.
 
     Parameters
     ----------
-    judged : posterior table (``sample``, ``p_<class>`` ...) in label space `source`; only frames with a face are in it.
-    frames : manifest of the corpus, labelled in label space `target`.
-
-    Returns
-    -------
-    float32 [len(frames), classes of target]; a class of `target` has the column of the class that it maps to (calm has
-    that of neutral), so rows need not sum to 1. Rows of frames without a face are NaN.
+    options : literal options of the filter; a filter that draws gets ``seed`` (plus the fold's number) where they have
+        none, and `mvn` the fold's normals.
+    within : kept, of the run whose frames alone are candidates here. The account still counts all frames with a face.
+    matched_to : kept, of the run whose number of frames a video the filter `random` is to copy. It copies those on the
+        training grid (every `step`-th frame) and those off it apart, so that as many are learned from, too.
+    step : as for `members`.
 
     Raises
     ------
     ValueError
-        A frame with a face has no posterior.
+        Frames to be matched are no candidates; else as `filters.select` (which also raises the TypeError).
     """
-    columns = posteriors.posterior_columns(labels.names(source))
-    aligned = judged.set_index("sample").reindex(frames["sample"])[columns].to_numpy(dtype=np.float32)
-    unjudged = np.isnan(aligned).any(axis=1) & frames["face_ok"].to_numpy()
-    if unjudged.any():
+    selections = []
+    for k, part in enumerate(parts):
+        table = frames.iloc[part.train]
+        face = table["face_ok"].to_numpy() & (True if within is None else within[k])
+        given = dict(options) | _objects(name, options, judged, k, seed=seed + part.fold)
+        if matched_to is not None:
+            selection = _matched(name, table, face, matched_to[k], step=step, options=given)
+        else:
+            values = None if judged.train is None else judged.train[k]
+            selection = filters.select(name, table.assign(face_ok=face), values, **given)
+        if within is not None or matched_to is not None:
+            selection = filters.FrameSelection(selection.keep, selection.score, _recounted(table, selection))
+        selections.append(selection)
+    return selections
+
+
+def _objects(name: str, options: Mapping, judged: Judged, k: int, *, seed: int) -> dict:
+    """Options that YAML cannot say."""
+    given = {"seed": seed} if "seed" in options_of(name) - set(options) else {}
+    return given | ({"normals": judged.normals[k]} if judged.normals and "normals" in options_of(name) else {})
+
+
+def _matched(
+    name: str, table: pd.DataFrame, face: np.ndarray, kept: np.ndarray, *, step: int, options: Mapping
+) -> filters.FrameSelection:
+    grid = table["frame"].to_numpy() % step == 0
+    keep, score = np.zeros(len(table), dtype=bool), np.full(len(table), np.nan, dtype=np.float32)
+    for stratum in (face & grid, face & ~grid):
+        if stratum.any():
+            numbers = pd.Series(kept[stratum]).groupby(table["video"].to_numpy()[stratum]).sum().to_dict()
+            drawn = filters.select(name, table.assign(face_ok=stratum), None, **options, n_per_video=numbers)
+            keep |= drawn.keep
+            score[stratum] = drawn.score[stratum]
+    if keep.sum() != kept.sum():
         raise ValueError(
-            f"{unjudged.sum()} frames with a face have no posterior, the first is sample "
-            f"{frames['sample'][unjudged].iloc[0]}: run notebook 03 again on this frame store"
+            f"matched_to: {kept.sum()} frames are to be matched, only {(kept & face).sum()} of them are candidates"
         )
-    return labels.spread_posterior(aligned, source=source, target=target)
+    return filters.FrameSelection(keep, score, drawn.account)
 
 
-def frame_list(frames: pd.DataFrame, selection: filters.FrameSelection) -> pd.DataFrame:
-    """The selection as the table that other stages read: ``sample``, ``keep``, ``score``."""
-    return pd.DataFrame({"sample": frames["sample"], "keep": selection.keep, "score": selection.score})
+def _recounted(table: pd.DataFrame, selection: filters.FrameSelection) -> pd.DataFrame:
+    """The account over all frames with a face, where the filter saw only some of them."""
+    seen = table.assign(kept=selection.keep)[table["face_ok"].to_numpy()]
+    videos = seen.groupby("video").agg(label=("label", "first"), frames=("kept", "size"), kept=("kept", "sum"))
+    videos["emptied"] = videos["kept"] == 0
+    account = videos.groupby("label").agg(
+        frames=("frames", "sum"), kept=("kept", "sum"), videos=("kept", "size"), videos_emptied=("emptied", "sum")
+    )
+    account.insert(2, "kept_share", account["kept"] / account["frames"])
+    threshold = selection.account.set_index("label")["threshold"]
+    return account.assign(threshold=threshold.reindex(account.index)).reset_index()
+
+
+def frame_list(
+    parts: Sequence[Fold], frames: pd.DataFrame, selections: Sequence[filters.FrameSelection]
+) -> pd.DataFrame:
+    """The selections as the table that other stages read: ``sample, fold, keep, score``, a fold's training rows."""
+    sample = frames["sample"].to_numpy()
+    return pd.concat(
+        [
+            pd.DataFrame({"sample": sample[part.train], "fold": part.fold, "keep": one.keep, "score": one.score})
+            for part, one in zip(parts, selections, strict=True)
+        ],
+        ignore_index=True,
+    )
+
+
+def account(parts: Sequence[Fold], selections: Sequence[filters.FrameSelection]) -> pd.DataFrame:
+    """The filter's accounts of all folds, one below the other: ``fold`` and the columns of `FrameSelection.account`."""
+    rows = [
+        one.account.assign(fold=part.fold)[["fold", *one.account.columns]]
+        for part, one in zip(parts, selections, strict=True)
+    ]
+    return pd.concat(rows, ignore_index=True)
+
+
+def pooled(account: pd.DataFrame) -> pd.DataFrame:
+    """An account of all folds as one row a class: sums over folds (a frame counts in every fold that trains on it)."""
+    columns = {name: "sum" for name in ("frames", "kept", "videos", "videos_emptied")}
+    table = account.groupby("label").agg(columns | {"threshold": "median"})
+    table.insert(2, "kept_share", table["kept"] / table["frames"])
+    return table.reset_index()
 
 
 def quality_against_truth(
-    frames: pd.DataFrame, selection: filters.FrameSelection, *, shows_label_at: float
+    parts: Sequence[Fold],
+    frames: pd.DataFrame,
+    selections: Sequence[filters.FrameSelection],
+    *,
+    shows_label_at: float,
 ) -> pd.DataFrame:
     """How right the filter is where the corpus knows the ``true_intensity``: one row, or none where it does not.
 
-    A frame shows its label where its true intensity is at least `shows_label_at` (0..1). Only frames with a face count.
+    A frame shows its label where its true intensity is at least `shows_label_at` (0..1). The training rows of all
+    folds count, where there is a face. No AUC where the filter did not score every frame.
     """
-    if "true_intensity" not in frames or np.isnan(selection.score[frames["face_ok"]]).any():
+    if "true_intensity" not in frames:
         return pd.DataFrame()
-    face = frames["face_ok"].to_numpy()
-    shows = frames["true_intensity"].to_numpy()[face] >= shows_label_at
-    quality = evaluation.filter_quality(selection.keep[face], selection.score[face], shows)
-    return pd.DataFrame([quality])
+    rows = np.concatenate([part.train for part in parts])
+    face = frames["face_ok"].to_numpy()[rows]
+    shows = frames["true_intensity"].to_numpy()[rows][face] >= shows_label_at
+    keep, score = (np.concatenate([getattr(one, what) for one in selections])[face] for what in ("keep", "score"))
+    return pd.DataFrame([evaluation.filter_quality(keep, None if np.isnan(score).any() else score, shows)])
+
+
+def candidates(frames: pd.DataFrame, step: int = 1) -> np.ndarray:
+    """Frames with a face, every `step`-th of a video: bool [len(frames)]."""
+    return frames["face_ok"].to_numpy() & (frames["frame"].to_numpy() % step == 0)
 
 
 def members(
-    parts: list[Fold],
+    parts: Sequence[Fold],
     frames: pd.DataFrame,
     *,
-    keep: np.ndarray,
+    kept: Sequence[np.ndarray],
     step: int = 1,
     seed: int,
-    initial: dict | None = None,
+    initial: Sequence[dict] | None = None,
 ) -> list[training.Member]:
     """One member of the training stack a fold.
 
     Parameters
     ----------
-    keep : bool [len(frames)], the filter's choice; it applies to training frames alone.
+    kept : the filter's choice of each fold's training rows; validation has all frames.
     step : every `step`-th frame of a video is a candidate for training and validation.
-    initial : weights to start from, or None to start from scratch.
+    initial : weights that each fold starts from, or None to start from scratch.
     """
-    candidate = _candidates(frames, step)
+    candidate = candidates(frames, step)
     return [
         training.Member(
             name=f"fold{part.fold}",
-            train=part.train[(candidate & keep)[part.train]],
+            train=part.train[candidate[part.train] & kept[k]],
             validation=part.validation[candidate[part.validation]],
             seed=seed + part.fold,
-            initial=initial,
+            initial=None if initial is None else initial[k],
         )
-        for part in parts
+        for k, part in enumerate(parts)
     ]
 
 
-def _candidates(frames: pd.DataFrame, step: int) -> np.ndarray:
-    """Frames with a face, every `step`-th of a video: bool [len(frames)]."""
-    return frames["face_ok"].to_numpy() & (frames["frame"].to_numpy() % step == 0)
-
-
-def fold_table(parts: list[Fold], stack: list[training.Member], frames: pd.DataFrame) -> pd.DataFrame:
+def fold_table(parts: Sequence[Fold], stack: Sequence[training.Member], frames: pd.DataFrame) -> pd.DataFrame:
     """Who is in which part of each fold, and how many frames a model learns from."""
 
     def subjects(rows):
@@ -116,101 +209,46 @@ def fold_table(parts: list[Fold], stack: list[training.Member], frames: pd.DataF
     )
 
 
-def predict_folds(
-    parts: list[Fold],
-    trained: list[training.Trained],
-    images: np.ndarray,
-    guides: np.ndarray,
-    frames: pd.DataFrame,
-    *,
-    model: str,
-    classes: list[str],
-    model_options: dict,
-    training_step: int = 1,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Posteriors of each fold's test frames, and what the vote `auc_zscore` needs of its training videos.
-
-    Returns
-    -------
-    predictions : posterior table of all frames with a face, each judged by the one model whose fold tests its subject.
-    training_means : a row a fold, ``p_<class>`` = mean over the fold's training videos of the video's mean posterior
-        (every `training_step`-th frame, filtered or not).
-    """
-    face, thinned = _candidates(frames, 1), _candidates(frames, training_step)
-    options = {"model": model, "n_classes": len(classes), "model_options": model_options}
-    predictions, means = [], []
-    for part, one in zip(parts, trained, strict=True):
-        test, train = part.test[face[part.test]], part.train[thinned[part.train]]
-        posterior = posteriors.predict(images, guides, test, state=one.state, **options)
-        sample = frames["sample"].to_numpy()[test]
-        predictions.append(posteriors.table(sample, posterior, classes=classes, fold=part.fold, subset="test"))
-        seen = posteriors.predict(images, guides, train, state=one.state, **options)
-        means.append(voting.training_mean(frames["video"].to_numpy()[train], seen))
-    columns = posteriors.posterior_columns(classes)
-    training_means = pd.DataFrame(means, columns=columns).assign(fold=[part.fold for part in parts])
-    return pd.concat(predictions, ignore_index=True), training_means
-
-
-def video_votes(
-    predictions: pd.DataFrame, training_means: pd.DataFrame, frames: pd.DataFrame, *, classes: list[str]
-) -> pd.DataFrame:
-    """The four votes of every test video: ``video, subject, label, fold, predicted_<method>``.
-
-    A video in which no face was found has no vote: ``predicted_<method> = -1``, no answer, which is always wrong; its
-    fold is that of its subject's other videos.
-    """
-    columns = posteriors.posterior_columns(classes)
-    known = frames.set_index("sample").loc[predictions["sample"], ["video"]]
-    voted = []
-    for fold, rows in predictions.assign(video=known["video"].to_numpy()).groupby("fold"):
-        mean = training_means.set_index("fold").loc[fold, columns].to_numpy()
-        posterior = rows[columns].to_numpy()
-        table = {
-            f"predicted_{method}": voting.vote(
-                rows["video"].to_numpy(),
-                posterior,
-                method=method,
-                **({"training_mean": mean} if method == "auc_zscore" else {}),
-            )["predicted"]
-            for method in voting.METHODS
-        }
-        voted.append(pd.DataFrame(table).assign(fold=fold))
-    videos = frames.groupby("video", sort=True)[["subject", "label"]].first().join(pd.concat(voted))
-    videos["fold"] = videos["fold"].fillna(videos.groupby("subject")["fold"].transform("first"))
-    predicted = [f"predicted_{method}" for method in voting.METHODS]
-    videos[predicted] = videos[predicted].fillna(-1)
-    return videos.astype(dict.fromkeys(["fold", *predicted], "int64")).reset_index()
-
-
-def evaluate(
-    predictions: pd.DataFrame, votes: pd.DataFrame, frames: pd.DataFrame, *, classes: list[str], seed: int
-) -> pd.DataFrame:
-    """Accuracy and unweighted average recall of frames, and of videos by each vote, with intervals over subjects.
-
-    Returns
-    -------
-    DataFrame: metric, value, low, high (95 %, bootstrap over subjects), mean_of_folds, sd_of_folds, n.
-    """
-    known = frames.set_index("sample").loc[predictions["sample"]]
-    of_frames = predictions[posteriors.posterior_columns(classes)].to_numpy().argmax(1)
-    judged = {"frame": (known["label"], of_frames, known["subject"], predictions["fold"])}
-    for method in voting.METHODS:
-        judged[f"video {method}"] = tuple(votes[c] for c in ("label", f"predicted_{method}", "subject", "fold"))
+def leaks(parts: Sequence[Fold], stack: Sequence[training.Member], frames: pd.DataFrame) -> pd.DataFrame:
+    """Subjects of a fold's test who were also learned from or chosen on: ``fold, subject, learned, chosen_on``."""
     rows = []
-    for what, columns in judged.items():
-        true, predicted, subject, fold = (np.asarray(column) for column in columns)
-        for metric in ("accuracy", "uar"):
-            interval = intervals.subject_bootstrap(true, predicted, subject, metric=metric, seed=seed)
-            by_fold = evaluation.by_fold(true, predicted, fold, metric=metric)
-            rows.append(
-                {
-                    "metric": f"{what} {metric}",
-                    "value": interval.value,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "mean_of_folds": np.mean(by_fold),
-                    "sd_of_folds": np.std(by_fold, ddof=1) if len(by_fold) > 1 else np.nan,
-                    "n": len(true),
-                }
-            )
-    return pd.DataFrame(rows)
+    for part, member in zip(parts, stack, strict=True):
+        learned, chosen, tested = (set(frames["subject"].iloc[r]) for r in (member.train, member.validation, part.test))
+        rows += [(part.fold, one, one in learned, one in chosen) for one in sorted(tested & (learned | chosen))]
+    return pd.DataFrame(rows, columns=["fold", "subject", "learned", "chosen_on"])
+
+
+def filtered_test(
+    name: str, parts: Sequence[Fold], frames: pd.DataFrame, judged: Judged, *, options: Mapping, seed: int
+) -> np.ndarray:
+    """Samples of the test frames that the filter keeps *without their label*: int64 [n] (system A's test variants).
+
+    Each video is taken for the class that `filters.assumed_labels` finds; a filter with the option ``largest`` judges
+    the largest posterior instead. A video that would lose every frame keeps its best one, so that it has an answer.
+    """
+    options = dict(options) | ({"largest": True} if "largest" in options_of(name) else {})
+    kept = []
+    for k, part in enumerate(parts):
+        values = None if judged.test is None else judged.test[k]
+        known = frames["face_ok"].to_numpy()[part.test]
+        if judged.reads == "action_units":
+            known = known & ~np.isnan(values).any(axis=1)
+        table, values = frames.iloc[part.test[known]], None if values is None else values[known]
+        assumed = 0  # no filter that reads nothing looks at it
+        if judged.reads != "nothing":
+            own = judged.normals[k] if judged.normals else None
+            assumed = filters.assumed_labels(table, values, reads=judged.reads, normals=own)
+        given = options | _objects(name, options, judged, k, seed=seed + part.fold)
+        selection = filters.select(name, table.assign(label=assumed), values, **given)
+        kept.append(table["sample"].to_numpy()[selection.keep | _best_of_emptied(table["video"], selection)])
+    return np.concatenate(kept)
+
+
+def _best_of_emptied(video: pd.Series, selection: filters.FrameSelection) -> np.ndarray:
+    code, _ = pd.factorize(video)
+    emptied = np.bincount(code, weights=selection.keep) == 0
+    order = np.lexsort((-selection.score, code))
+    best = order[np.unique(code[order], return_index=True)[1]]
+    mask = np.zeros(len(code), dtype=bool)
+    mask[best[emptied]] = True
+    return mask
