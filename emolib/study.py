@@ -32,9 +32,9 @@ A study file::
 
 A stage without variants, grids and chains has the one variant ``main``. Every job gets ``study`` and ``variant``;
 ``seed``, ``base_study`` and ``make_missing: false`` where its notebook has these parameters. A parameter of
-`RUN_PARAMETERS` that names a run is a need by itself; in the repetition with another seed it names that run's own
-repetition, where there is one. The runs of a base lie in the base's own folder, shared by all studies built on it;
-only those that are needed are jobs.
+`RUN_PARAMETERS` that names a run, and each variant in ``compared``, is a need by itself; in the repetition with another
+seed it names that run's own repetition, where there is one. The runs of a base lie in the base's own folder, shared by
+all studies built on it; only those that are needed are jobs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from emolib.study_file import Variant, suggest
 
 IMPLIED = ("study", "base_study", "variant", "make_missing")  # set by the expansion, so not allowed in a study's params
 # may name a run, "stage/variant"
-RUN_PARAMETERS = ("judged_by", "within", "matched_to", "previous", "start_from", "pretrained")
+RUN_PARAMETERS = ("judged_by", "within", "matched_to", "previous", "start_from", "inner_start_from", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,11 @@ def _name_runs(where: str, params: dict[str, Any], variant: Variant, above: list
         if variant.seed is not None and repetition in known:
             params[key] = repetition
         found.append(params[key])
+    runs = study_file.addresses(params.get("compared") or [], params.get("seeds") or [])
+    for name in (name for of_row in runs.values() for name in of_row):
+        if name not in known:
+            raise ValueError(f"{where}: compared: {name!r} is none of the variants above it; {suggest(name, known)}")
+        found.append(name)
     return found
 
 

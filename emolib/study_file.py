@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,32 @@ def merge(where: str, *layers: Mapping[str, Any]) -> dict[str, Any]:
                 place = place[part]
             place[last] = layer[key]
     return merged
+
+
+def addresses(compared: Sequence[str], seeds: Sequence[int] | Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+    """Name of a row -> its runs "stage/variant", one a seed.
+
+    Parameters
+    ----------
+    compared : variants of stage frame_filtering, or "stage/variant".
+    seeds : as the study has them: the first one's run has the variant's own name, the others ``<variant>_s<seed>``;
+        empty: one run each. Where stages have different ones: stage -> its seeds.
+
+    Raises
+    ------
+    ValueError
+        A variant is named twice.
+    """
+    full = [name if "/" in name else f"frame_filtering/{name}" for name in compared]
+    if twice := sorted({name for name in full if full.count(name) > 1}):
+        raise ValueError(f"compared names {', '.join(twice)} more than once")
+    short = [name.split("/")[1] for name in full]
+    rows = {}
+    for name, variant in zip(full, short, strict=True):
+        of_stage = seeds.get(name.split("/")[0], ()) if isinstance(seeds, Mapping) else seeds
+        row = variant if short.count(variant) == 1 else name
+        rows[row] = [name, *(f"{name}_s{seed}" for seed in list(of_stage)[1:])]
+    return rows
 
 
 def check_numbers(value: Any, where: str) -> None:

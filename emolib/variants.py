@@ -13,6 +13,12 @@ import numpy as np
 import pandas as pd
 
 from emolib.runs import Upstream
+from emolib.study_file import addresses
+
+__all__ = [
+    "OF_FILTER", "OF_PROTOCOL", "OF_RUN", "STRENGTHS", "Variant",
+    "addresses", "all_frames_of", "baselines", "collect", "control_of",
+]  # fmt: skip
 
 # filters whose strength is the option of the same name, and what that is
 STRENGTHS = {
@@ -110,32 +116,6 @@ class Variant:
     def right(self, vote: str) -> np.ndarray:
         """Share of the seeds that answered each video right, float [videos]."""
         return (self.answers(vote) == self.column("label")).mean(axis=0)
-
-
-def addresses(compared: Sequence[str], seeds: Sequence[int] | Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
-    """Name of a row -> its runs "stage/variant", one a seed.
-
-    Parameters
-    ----------
-    compared : variants of stage frame_filtering, or "stage/variant".
-    seeds : as the study has them: the first one's run has the variant's own name, the others ``<variant>_s<seed>``;
-        empty: one run each. Where stages have different ones: stage -> its seeds.
-
-    Raises
-    ------
-    ValueError
-        A variant is named twice.
-    """
-    full = [name if "/" in name else f"frame_filtering/{name}" for name in compared]
-    if twice := sorted({name for name in full if full.count(name) > 1}):
-        raise ValueError(f"compared names {', '.join(twice)} more than once")
-    short = [name.split("/")[1] for name in full]
-    rows = {}
-    for name, variant in zip(full, short, strict=True):
-        of_stage = seeds.get(name.split("/")[0], ()) if isinstance(seeds, Mapping) else seeds
-        row = variant if short.count(variant) == 1 else name
-        rows[row] = [name, *(f"{name}_s{seed}" for seed in list(of_stage)[1:])]
-    return rows
 
 
 def collect(
