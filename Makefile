@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-lab setup-test report test lint unit notebooks lab bench clean
+.PHONY: help setup setup-lab setup-test report studies test lint unit notebooks lab bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,9 @@ $(INSTALLED)-run $(INSTALLED)-lab $(INSTALLED)-test: pyproject.toml requirements
 
 report: setup ## the embedded corpus from nothing to reports/demo/index.html
 	$(BIN)/emolib run params/demo.yaml
+
+studies: setup ## the twins of system A's studies on the embedded corpus, in one go
+	$(BIN)/emolib run params/embedded_*.yaml
 
 test: lint unit notebooks ## ruff, notebooks without outputs, pytest, nbval over all notebooks
 
