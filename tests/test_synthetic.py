@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from emolib import corpora, labels
-from emolib.corpora import synthetic
+from emolib.corpora import ravdess, synthetic
+from emolib.corpora.ravdess import INTENSITIES, STATEMENTS
 from emolib.render import ACTION_UNITS, AU_COLUMNS, Pose, identity, produce, render_still
 from emolib.render.clip import LANDMARK_COLUMNS
 from emolib.render.dynamics import PROTOTYPES, intensity_curve, perform
@@ -55,11 +56,18 @@ def test_names_are_ravdess_names_and_neutral_has_no_strong(corpus):
     for row in scanned.sources.itertuples():
         modality, channel, emotion, intensity, statement, repetition, actor = map(int, row.video.split("-"))
         assert (modality, channel, emotion - 1) == (1, 1, row.label)
-        assert (intensity, statement, repetition) == (row.intensity, row.statement, row.repetition)
+        assert (row.intensity, row.statement) == (INTENSITIES[intensity], STATEMENTS[statement])
+        assert (row.repetition, row.modality, row.channel) == (repetition, "audio_video", "speech")
         assert row.source == f"Actor_{actor:02d}/{row.video}.mp4" and row.subject == f"{actor:02d}"
-        assert row.emotion == labels.names("ravdess8")[row.label] and row.female == (actor % 2 == 0)
-    assert set(scanned.sources.loc[scanned.sources["label"] == 0, "intensity"]) == {1}
+        assert row.emotion == labels.names("ravdess8")[row.label] and row.sex == ("male" if actor % 2 else "female")
+    assert set(scanned.sources.loc[scanned.sources["label"] == 0, "intensity"]) == {"normal"}
     assert set(scanned.sources["source"]).isdisjoint(scanned.excluded["source"])
+
+
+def test_the_reader_of_ravdess_says_the_same_of_the_same_files(corpus):
+    as_embedded = corpora.scan("synthetic", corpus[0]).sources
+    as_ravdess = ravdess.scan(corpus[0]).sources
+    pd.testing.assert_frame_equal(as_embedded, as_ravdess, check_like=True)
 
 
 def test_truth_has_a_row_for_each_decoded_frame(corpus):

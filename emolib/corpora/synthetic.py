@@ -26,6 +26,7 @@ import pandas as pd
 from emolib import labels
 from emolib.atomic import remove_abandoned, temporary_folder
 from emolib.corpora import Corpus, collect, find_files
+from emolib.corpora.ravdess import CHANNELS, INTENSITIES, MODALITIES, STATEMENTS
 from emolib.frames import replace_folder
 from emolib.render import RENDERER_VERSION
 from emolib.render.produce import write_corpus
@@ -34,6 +35,7 @@ from emolib.render.shape import AU_COLUMNS
 _VERSIONS = {"schema_version": 1, "renderer_version": RENDERER_VERSION}
 _EMOTIONS = labels.names("ravdess8")
 _TEXT = dict.fromkeys(("source", "video", "subject", "path", "split"), str)
+_SEX = {True: "female", False: "male"}
 
 
 def generate(
@@ -163,7 +165,7 @@ def _about(root: Path) -> dict:
 
 
 def scan(root: str | Path) -> Corpus:
-    """The clips of the embedded corpus at `root`: emotion, intensity, statement, repetition, female beside the usual.
+    """The clips of the embedded corpus at `root`, with the columns of RAVDESS (`ravdess.scan`) beside the usual.
 
     ``frame_truth`` has video, frame, true_intensity, blink and the 17 action units.
 
@@ -174,15 +176,21 @@ def scan(root: str | Path) -> Corpus:
     """
     root = Path(root)
     about = _about(root)
-    rows = (
-        pd.read_csv(root / "videos.csv", dtype=_TEXT, keep_default_na=False).drop(columns="length_s").assign(split="")
+    rows = pd.read_csv(root / "videos.csv", dtype=_TEXT, keep_default_na=False).drop(columns="length_s")
+    rows = rows.assign(
+        split="",
+        intensity=rows["intensity"].map(INTENSITIES),
+        statement=rows["statement"].map(STATEMENTS),
+        sex=rows.pop("female").map(_SEX),
+        modality=MODALITIES[1],
+        channel=CHANNELS[1],
     )
     truth = pd.read_parquet(root / "truth.parquet", columns=["video", "frame", "true_intensity", "blink", *AU_COLUMNS])
     return _corpus(root, about, rows, "synthetic", "ravdess8", "video", frame_truth=truth)
 
 
 def scan_stills(root: str | Path) -> Corpus:
-    """The stills of the embedded corpus at `root`: true_label, label_is_wrong, intensity and female beside the usual.
+    """The stills of the embedded corpus at `root`: true_label, label_is_wrong, intensity and sex beside the usual.
 
     ``label`` is the one given, which is wrong for a known share.
 
@@ -195,6 +203,7 @@ def scan_stills(root: str | Path) -> Corpus:
     about = _about(root)
     rows = pd.read_csv(root / "stills.csv", dtype=_TEXT, keep_default_na=False).rename(columns={"path": "source"})
     rows["video"] = [Path(source).with_suffix("").as_posix() for source in rows["source"]]
+    rows["sex"] = rows.pop("female").map(_SEX)
     return _corpus(root, about, rows, "synthetic_stills", "affectnet7", "still")
 
 
