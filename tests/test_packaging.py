@@ -25,7 +25,7 @@ from emolib import study
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-REQUIRED = [Requirement(text) for text in (*PROJECT["dependencies"], *(name for extra in EXTRAS.values() for name in extra))]
+REQUIRED = [Requirement(text) for text in (*PROJECT["dependencies"], *sum(EXTRAS.values(), []))]
 MODULES = sorted((ROOT / "emolib").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STRAIGHT_LINE = {
@@ -219,16 +219,17 @@ def test_a_study_has_only_keys_and_parameters_that_are_known(path, monkeypatch):
 
 # rooms from the ground up (docs/architecture.md); a module imports from its own layer and those below it
 LAYERS = (
-    {"labels", "roots", "atomic", "archives", "intervals", "palette", "tables", "published"},
+    {"labels", "roots", "atomic", "archives", "intervals", "palette", "tables", "published", "study_file"},
     {"frames", "folds", "stills", "provenance", "openface"},
     {"render", "corpora", "video", "detection", "landmarks", "tracking", "action_units", "guides", "survey"},
     {"extraction", "preprocessing"},
     {"models", "engines"},
     {"training", "posteriors"},
     {"filters", "normals", "voting", "evaluation", "calibration", "overlap"},
-    {"experiment", "fold_results", "judged", "embedding", "iterative", "label_noise", "posterior_study"},
-    {"plots", "au_plots", "noise_plots", "posterior_plots", "result_plots", "comparison_plots", "study_plots"},
-    {"runs", "notebooks", "study", "stages", "comparison", "selection", "variants", "fold_inputs", "fold_outputs", "study_file", "progress", "pages", "report", "workflow", "doctor"},
+    {"experiment", "judged", "fold_results", "iterative", "embedding", "label_noise", "posterior_study"},
+    {"plots", "posterior_plots", "result_plots", "comparison_plots", "au_plots", "noise_plots"},
+    {"runs", "notebooks", "study", "stages", "fold_inputs", "fold_outputs", "variants", "comparison", "selection"}
+    | {"pages", "report", "workflow", "progress", "doctor"},
     {"cli"},
 )
 LAYER_OF = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
