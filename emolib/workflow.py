@@ -145,7 +145,7 @@ def run(
             os.killpg(child.pid, signal.SIGINT)
             child.wait()
             raise
-    failed = [_failure(jobs[key]) for key in seen.failed]
+    failed = [_failure(jobs[key], log_file) for key in seen.failed]
     if child.returncode != 0 and not failed:
         text = log_file.read_text("utf-8").strip()
         raise ValueError(f"Snakemake gave up: {text.splitlines()[-1] if text else 'no word'}  (all of it: {log_file})")
@@ -177,9 +177,11 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _failure(job: Job) -> Failed:
+def _failure(job: Job, log_file: Path) -> Failed:
     failure = notebooks.failure_of(job.executed) if job.executed.is_file() else None
     if failure is not None:
         return Failed(job, failure.summary, job.executed)
-    # papermill itself failed, or its kernel was killed, or the notebook finished no run
-    return Failed(job, progress.last_words(text_log(job)), text_log(job))
+    log = text_log(job)
+    if not log.is_file() or not log.stat().st_size:  # as when a cluster refuses it
+        return Failed(job, "it did not start; Snakemake says why", log_file)
+    return Failed(job, progress.last_words(log), log)  # papermill or its kernel died, or the notebook finished no run

@@ -31,6 +31,8 @@ def test_params_are_flat_yaml_for_papermill(project):
         (["params", "{params}/mini.yaml", "scael"], "did you mean 'scale'"),
         (["run", "{params}/mini.yaml", "--until", "nowhere"], "no stage or variant 'nowhere'"),
         (["run", "{params}/absent.yaml"], "there are: mini.yaml"),
+        (["run", "{params}/mini.yaml", "{params}/absent.yaml"], "there are: mini.yaml"),
+        (["run", "{params}/mini.yaml", "--profile", "cloud"], "nor one of profiles/: local, slurm"),
         (["report", "absent"], "no such study file"),
         (["run", "{params}/mini.yaml", "--cores", "0"], "--cores"),
         (["unpack", "{params}/absent.zip", "{params}/x"], "absent.zip"),

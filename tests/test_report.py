@@ -1,5 +1,8 @@
 import json
 import os
+import socket
+import subprocess
+import sys
 
 import nbformat
 import numpy as np
@@ -152,6 +155,35 @@ def test_the_index_shows_every_state(project):
     linked = [part.split('"')[0] for part in html.split('href="')[1:] if not part.startswith("data:")]
     assert set(linked) == {"draw/main.html", "scale/one.html", "scale/bad.html"}
     assert all((index.parent / address).is_file() for address in linked)
+
+
+def test_what_waits_for_a_failed_variant_or_was_made_before_it_failed_says_so(project):
+    content = {**STUDY, "stages": {**STUDY["stages"], "sum_up": {"notebook": "c", "needs": ["scale"]}}}
+    loaded = study.load(write_study(project, content))
+    draw, one, bad, double, last = loaded.jobs
+    for job in (draw, one, double):
+        finish(job)
+        executed(job)
+    executed(bad, error="went wrong")
+    html = report.build(loaded).read_text()
+    assert html.count("Not run, because it needs scale/bad (failed).") == 2, "below what failed, and in the table"
+    finish(last, summary=pd.DataFrame({"variant": ["a"]}))
+    executed(last)
+    html = report.build(loaded).read_text()
+    assert html.count("Not up to date: it was made from older runs of scale/bad (failed).") == 2
+
+
+def test_a_notebook_cut_by_a_kill_and_left_over_builds_harm_no_report(project):
+    loaded = study.load(project / "params" / "mini.yaml")
+    reports = report.build(loaded).parents[1]
+    executed(loaded.jobs[0])
+    loaded.jobs[0].executed.write_text(loaded.jobs[0].executed.read_text()[:100])
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (reports / f".mini.{socket.gethostname()}.{dead.pid}.tmp" / "draw").mkdir(parents=True)
+    html = report.build(loaded).read_text()
+    assert '<td class="status interrupted">' in html and "draw/main.html" not in html
+    assert [path.name for path in reports.iterdir()] == ["mini"]
 
 
 def test_a_damaged_run_is_shown_as_such(project):

@@ -128,6 +128,23 @@ def test_upstream_is_opened_and_recorded(project):
         run.upstream("draw/other")
 
 
+def of_derived(stage, *upstream):
+    run = runs.begin(stage=stage, variant="main", study="derived", params={}, upstream=upstream, base_study="mini")
+    run.finish()
+    return runs.load("derived", stage).info["inputs"]
+
+
+def test_a_run_of_the_base_is_read_where_the_study_has_none_and_recorded_with_its_study(project):
+    make()
+    assert list(of_derived("scale", "draw/main")) == ["mini/draw/main"]
+    assert list(of_derived("sum_up", "draw/main", "scale/main")) == ["mini/draw/main", "scale/main"]
+    make(n=4)
+    with pytest.raises(ValueError, match="derived: run 'scale/main' was made from another 'mini/draw/main'"):
+        runs.load("derived", "scale")
+    with pytest.raises(FileNotFoundError, match="derived: run 'draw/absent' is missing"):
+        of_derived("scale", "draw/absent")
+
+
 def test_missing_upstream_is_one_line_with_the_command(project):
     with pytest.raises(FileNotFoundError) as caught:
         make("scale", upstream=["draw/main"])

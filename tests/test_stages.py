@@ -27,7 +27,7 @@ def place(tmp_path, monkeypatch, drawn):
     monkeypatch.setenv("EMOLIB_ROOT", str(tmp_path))
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "emolib"\n')
     (tmp_path / "notebooks").mkdir()
-    source = 'study = "s"\nvariant = "main"\nmake_missing = False\nvideo_corpus = "synthetic"\n'
+    source = 'study = "s"\nvariant = "main"\nmake_missing = False\nbase_study = ""\nvideo_corpus = "synthetic"\n'
     cell = {"cell_type": "code", "id": "a", "metadata": {"tags": ["parameters"]}, "source": source, "outputs": []}
     notebook = {"cells": [cell | {"execution_count": None}], "nbformat": 4, "nbformat_minor": 5}
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -38,8 +38,8 @@ def place(tmp_path, monkeypatch, drawn):
 
 
 def test_a_run_begins_with_the_parameters_of_its_notebook_and_no_others(place):
-    namespace = {"study": "s", "variant": "v", "make_missing": False, "video_corpus": "ravdess", "other": 1}
-    run = stages.begin("00_corpus", namespace)
+    namespace = {"study": "s", "variant": "v", "make_missing": False, "base_study": "", "video_corpus": "ravdess"}
+    run = stages.begin("00_corpus", namespace | {"other": 1})
     assert (run.stage, run.variant, run.study) == ("corpus", "v", "s")
     assert run.params == {"study": "s", "variant": "v", "video_corpus": "ravdess"}
 

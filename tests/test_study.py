@@ -57,6 +57,140 @@ def test_a_grid_is_the_product_of_its_values_over_shared_parameters(project):
     }  # fmt: skip
 
 
+NESTED = [
+    "#",
+    'study = ""\nvariant = ""\nbase_study = ""\nseed = 0\noptions = {"c": 0}\nprevious = ""\nmatched_to = ""',
+    "pass",
+]
+
+
+def expand(project, stage, **more):
+    """Jobs of a study whose one stage, `deep`, runs a notebook with a parameter that is a mapping."""
+    write_notebook(project / "notebooks" / "d.ipynb", NESTED)
+    stages = {**more.pop("stages", {}), "deep": {"notebook": "d", **stage}}
+    jobs = study.load(write_study(project, {"study": "mini", "stages": stages, **more})).jobs
+    return {job.variant: job for job in jobs if job.stage == "deep"}
+
+
+def test_dotted_keys_reach_into_a_parameter_that_is_a_mapping(project):
+    grid = {"name": "p{q:g}", "params": {"options.c": 3}, "values": {"options.a.q": [10.0, 2.5]}}
+    jobs = expand(project, {"params": {"options": {"b": 1}}, "grids": [grid], "variants": {"x": {"options": {"b": 2}}}})
+    assert {name: job.params["options"] for name, job in jobs.items()} == {
+        "x": {"b": 2}, "p10": {"b": 1, "c": 3, "a": {"q": 10.0}}, "p2.5": {"b": 1, "c": 3, "a": {"q": 2.5}}
+    }  # fmt: skip
+
+
+def test_every_variant_is_repeated_with_each_seed_and_compared_with_its_own_repetition(project):
+    jobs = expand(
+        project, {"variants": {"p": {}, "random": {"matched_to": "deep/p"}}, "seeds": [5, 6], "needs": ["draw"]},
+        stages={"draw": STUDY["stages"]["draw"]}, seed=1,
+    )  # fmt: skip
+    assert {name: (job.params["seed"], job.params.get("matched_to"), job.upstream) for name, job in jobs.items()} == {
+        "p": (5, None, ("draw/main",)), "random": (5, "deep/p", ("draw/main", "deep/p")),
+        "p_s6": (6, None, ("draw/main",)), "random_s6": (6, "deep/p_s6", ("draw/main", "deep/p_s6")),
+    }  # fmt: skip
+
+
+def test_a_chain_makes_each_variant_from_the_one_before(project):
+    chain = {
+        "name": "tlf_{stage}",
+        "params": {"options.c": 9},
+        "first": "deep/all",
+        "values": {"options.q": [70, 60, 50]},
+    }
+    jobs = expand(project, {"variants": {"all": {}}, "chains": [chain], "seeds": [1, 2]})
+    assert [(job.variant, job.params.get("previous"), job.upstream) for job in jobs.values()] == [
+        ("all", None, ()), ("tlf_1", "deep/all", ("deep/all",)), ("tlf_2", "deep/tlf_1", ("deep/tlf_1",)),
+        ("tlf_3", "deep/tlf_2", ("deep/tlf_2",)), ("all_s2", None, ()), ("tlf_1_s2", "deep/all_s2", ("deep/all_s2",)),
+        ("tlf_2_s2", "deep/tlf_1_s2", ("deep/tlf_1_s2",)), ("tlf_3_s2", "deep/tlf_2_s2", ("deep/tlf_2_s2",)),
+    ]  # fmt: skip
+    assert jobs["tlf_2_s2"].params["options"] == {"c": 9, "q": 60}
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"params": {"option.q": 1}}, "no parameter 'option'; did you mean 'options'"),
+        ({"params": {"seed.q": 1, "seed": 2}}, "'seed' is 2, no mapping that could hold 'q'"),
+        ({"params": {"options": {"q": ["1e-3"]}}}, r"options\.q\.0: YAML reads 1e-3 as text"),
+        ({"params": {"previous": "deep/x"}}, "previous: 'deep/x' is none of the variants above"),
+        ({"grids": [{"name": "{q}", "values": {"options.q": [1], "previous.q": [2]}}]}, "two keys end alike"),
+        (
+            {"chains": [{"name": "c{stage}", "first": "x", "values": {"seed": [1]}}]},
+            "first: 'stage/variant' is expected",
+        ),
+        (
+            {"chains": [{"name": "c", "first": "a/b", "values": {"seed": [1], "options.q": [1, 2]}}]},
+            "lists of one length",
+        ),
+        ({"chains": [{"name": "c", "values": {"seed": [1]}}]}, "key 'first' is missing"),
+        ({"grids": {"name": "c"}}, "a list is expected"),
+        ({"seeds": [1, 1]}, "different whole numbers"),
+        ({"seeds": [1.5]}, "different whole numbers"),
+    ],
+)
+def test_what_is_wrong_with_nested_parameters_seeds_and_chains_is_named(project, stage, message):
+    with pytest.raises(ValueError, match=message):
+        expand(project, stage)
+
+
+def test_the_base_comes_first_as_jobs_of_its_own_and_only_what_is_needed(project):
+    stages = {"scale": {"notebook": "b", "needs": ["draw"], "variants": {"x5": {"factor": 5.0}}},
+              "sum_up": {"notebook": "c", "needs": ["scale/one", "scale/x5"], "variants": {"own": {}}}}  # fmt: skip
+    derived = study.load(write_study(project, {"study": "derived", "base": "mini", "stages": stages}, "derived"))
+    assert [(job.study, job.name, job.upstream) for job in derived.jobs] == [
+        ("mini", "draw/main", ()), ("mini", "scale/one", ("draw/main",)), ("derived", "scale/x5", ("draw/main",)),
+        ("derived", "sum_up/own", ("scale/one", "scale/x5")),
+    ]  # fmt: skip
+    assert derived.jobs[0] == study.load(project / "params" / "mini.yaml").jobs[0]
+    assert derived.jobs[2].params["base_study"] == "mini" and "base_study" not in derived.jobs[1].params
+    assert derived.jobs[1].folder == study.study_folder("mini") / "scale" / "one"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"base": "absent"}, "absent.yaml: no such study file"),
+        ({"base": "derived"}, "its own base"),
+        ({"base": "middle"}, "'middle' is built on 'mini' itself"),
+        ({"base": "mini", "variants": {"one": {}}}, "base 'mini' has a variant of this name"),
+        ({"base": "mini", "params": {"base_study": "x"}}, "set by the study itself"),
+    ],
+)
+def test_what_is_wrong_with_a_base_is_named(project, content, message):
+    stage = {"notebook": "b", "needs": ["draw"], "variants": content.pop("variants", {"x5": {}}), **content}
+    write_study(
+        project,
+        {"study": "middle", "base": "mini", "stages": {"scale": {"notebook": "b", "needs": ["draw"]}}},
+        "middle",
+    )
+    path = write_study(project, {"study": "derived", "base": stage.pop("base"), "stages": {"scale": stage}}, "derived")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        study.load(path)
+
+
+def test_a_notebook_that_cannot_look_into_the_base_is_refused(project):
+    write_notebook(project / "notebooks" / "d.ipynb", ["#", 'study = ""\nvariant = ""', "pass"])
+    path = write_study(
+        project, {"study": "derived", "base": "mini", "stages": {"x": {"notebook": "d", "needs": ["draw"]}}}, "derived"
+    )
+    with pytest.raises(ValueError, match="d.ipynb lacks 'base_study'"):
+        study.load(path)
+
+
+def test_several_studies_have_the_jobs_of_a_common_base_once(project):
+    stages = {"scale": {"notebook": "b", "needs": ["draw"], "variants": {"x5": {"factor": 5.0}}}}
+    files = [write_study(project, {"study": name, "base": "mini", "stages": stages}, name) for name in ("one", "two")]
+    studies, jobs = study.load_all([*files, files[0]])
+    assert [loaded.name for loaded in studies] == ["one", "two"]
+    assert list(jobs) == [("mini", "draw/main"), ("one", "scale/x5"), ("two", "scale/x5")]
+    other = project / "other"
+    (other / "params").mkdir(parents=True)
+    changed_base = write_study(other, changed("stages", "draw", "params", "n", value=9))
+    with pytest.raises(ValueError, match="study 'mini' is given by another file, too"):
+        study.load_all([files[0], changed_base])
+
+
 def test_a_stage_may_set_its_own_seed(project):
     path = write_study(project, changed("stages", "draw", "params", "seed", value=1))
     assert study.load(path).jobs[0].params["seed"] == 1
