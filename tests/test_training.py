@@ -472,9 +472,10 @@ def test_the_engines_agree(monkeypatch, recipe):
     for one, other in zip(plain, together, strict=True):
         assert (one.name, one.best_epoch, len(one.history)) == (other.name, other.best_epoch, len(other.history))
         columns = ["train_loss", "learning_rate"]
-        np.testing.assert_allclose(one.history[columns], other.history[columns], atol=1e-4)
-        # A bias in front of batch norm has no gradient but its last bits, of which Adam makes whole steps. It moves the
-        # running mean after it, so only the evaluation shows it.
+        # Another CPU's kernels sum in another order, and Adam makes whole steps of last bits: seen were 2.5e-4 after
+        # four epochs. A bias in front of batch norm has no other gradient; it moves the running mean after it, which
+        # the evaluation shows. One step alone is held to 2e-4 above.
+        np.testing.assert_allclose(one.history[columns], other.history[columns], atol=1e-3)
         np.testing.assert_allclose(one.history["validation_loss"], other.history["validation_loss"], atol=1e-3)
         assert list(one.state) == list(other.state)
         for name in one.state:
