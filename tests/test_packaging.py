@@ -212,7 +212,11 @@ def test_a_notebook_defines_nothing_and_has_short_cells(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_study_has_only_keys_and_parameters_that_are_known(path, monkeypatch):
     monkeypatch.setenv("EMOLIB_ROOT", str(ROOT))
-    assert study.load(path).jobs
+    jobs = study.load(path).jobs
+    assert jobs
+    for job in jobs:  # notebook 07 shows the embedding of "all" by default
+        if "compared" in job.params and (shown := job.params.get("embedded_variant", "all")):
+            assert shown in job.params["compared"], f"{job.name}: embedded_variant {shown!r} is not compared"
 
 
 # ---- modules
