@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from emolib.labels import emotion
 from emolib.overlap import MEAN_OF_FOLDS
-from emolib.palette import LINES, LOOKS, MARKERS, Look, look, new_axes, percent
+from emolib.palette import LINES, LOOKS, MARKERS, Look, check_columns, look, new_axes, percent
 
 # value of the overlap table -> (the same seen from the other list, what it is)
 OVERLAPS = {
@@ -40,7 +40,7 @@ def overlap_heatmap(
     fold : int
         -1 is the mean over folds.
     """
-    _check_columns(table, ("a", "b", "fold", "jaccard", "share_of_a", "share_of_b", "by_chance"))
+    check_columns(table, ("a", "b", "fold", "jaccard", "share_of_a", "share_of_b", "by_chance"))
     if value not in OVERLAPS:
         raise ValueError(f"value = {value!r}: one of {', '.join(OVERLAPS)} is allowed")
     pairs = table[table["fold"] == fold]
@@ -100,7 +100,7 @@ def reliability(
     for k, ((name, table), color) in enumerate(
         zip(tables.items(), sns.color_palette("colorblind", len(tables)), strict=True)
     ):
-        _check_columns(table, ("confidence", "accuracy", "n"))
+        check_columns(table, ("confidence", "accuracy", "n"))
         marker, share = MARKERS[k % len(MARKERS)], table["n"] / table["n"].max()
         ax.plot(table["confidence"], table["accuracy"], color=color, linestyle=LINES[k % len(LINES)], linewidth=1.4)
         ax.scatter(
@@ -186,8 +186,3 @@ def _square(pairs: pd.DataFrame, names: list[str], value: str, other: str) -> np
         i, j = place[row["a"]], place[row["b"]]
         matrix[i, j], matrix[j, i] = row[value], row[other]
     return matrix
-
-
-def _check_columns(table: pd.DataFrame, needed: tuple[str, ...]) -> None:
-    if missing := [name for name in needed if name not in table]:
-        raise ValueError(f"the table lacks column(s) {missing}; it has {list(table.columns)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import PercentFormatter
@@ -57,3 +58,9 @@ def new_axes(ax: Axes | None, *, size: tuple[float, float]) -> Axes:
 def percent(axis: Axis) -> None:
     """Ticks of shares 0..1 as percent; the unit stands in the axis' label."""
     axis.set_major_formatter(PercentFormatter(xmax=1, symbol=""))
+
+
+def check_columns(table: pd.DataFrame, needed: tuple[str, ...]) -> None:
+    """ValueError, naming what there is, when `table` lacks a column that a figure needs."""
+    if missing := [name for name in needed if name not in table]:
+        raise ValueError(f"the table lacks column(s) {missing}; it has {list(table.columns)}")

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from emolib.palette import LINES, MARKERS, new_axes, percent
+from emolib.palette import LINES, MARKERS, check_columns, new_axes, percent
 
 # marker, colour, its face, name in the legend: told apart in black and white
 FOREST_LOOKS = (
@@ -36,7 +36,7 @@ def filter_curve(
     strength_label : str
         What the strength is, with its unit: "percentile of the video's own posteriors (%)".
     """
-    _check_columns(table, ("strength", "value", "low", "high"))
+    check_columns(table, ("strength", "value", "low", "high"))
     series = table.assign(metric=value_label) if "metric" not in table else table
     ax = new_axes(ax, size=(6.5, 3.8))
     names = list(dict.fromkeys(series["metric"]))
@@ -122,7 +122,7 @@ def intervals(
     baseline : str, optional
         The variant whose value the dashed line marks; its own marker is a square.
     """
-    _check_columns(table, ("variant", "value", "low", "high"))
+    check_columns(table, ("variant", "value", "low", "high"))
     if baseline is not None and baseline not in set(table["variant"]):
         raise ValueError(f"baseline {baseline!r} is not among the variants {table['variant'].tolist()}")
     rows = table.sort_values("value", kind="stable").reset_index(drop=True)  # y grows upwards
@@ -164,12 +164,12 @@ def forest(
     baseline : str, optional
         The variant whose value the dashed line marks; its own marker is a square.
     """
-    _check_columns(table, ("variant", "protocol", "value", "low", "high", "control"))
+    check_columns(table, ("variant", "protocol", "value", "low", "high", "control"))
     if baseline is not None and baseline not in set(table["variant"]):
         raise ValueError(f"baseline {baseline!r} is not among the variants {table['variant'].tolist()}")
     blocks = {f"{name}, ours": rows for name, rows in table.groupby("protocol")}
     if published is not None and len(published):
-        _check_columns(published, ("variant", "corpus", "protocol", "source", "value"))
+        check_columns(published, ("variant", "corpus", "protocol", "source", "value"))
         for (source, corpus, protocol), rows in published.groupby(["source", "corpus", "protocol"]):
             blocks[f"published: {source}, {corpus}, {protocol}"] = rows
     n_lines = sum(1 + len(rows) for rows in blocks.values())
@@ -216,8 +216,3 @@ def _forest_row(ax: Axes, y: int, row: tuple, *, is_baseline: bool) -> None:
 def _reach(table: pd.DataFrame) -> np.ndarray:
     """Lengths below and above the value, [2, n]; Matplotlib refuses negative ones, which rounding can make."""
     return np.clip([table["value"] - table["low"], table["high"] - table["value"]], 0, None)
-
-
-def _check_columns(table: pd.DataFrame, needed: tuple[str, ...]) -> None:
-    if missing := [name for name in needed if name not in table]:
-        raise ValueError(f"the table lacks column(s) {missing}; it has {list(table.columns)}")
