@@ -25,17 +25,21 @@ from emolib.variants import STRENGTHS, Variant, all_frames_of, baselines, contro
 ALPHA = 0.05
 
 
+# what a reader looks for first stands first
+ANSWER = ("variant", "protocol", "kept_share", "video_accuracy", "difference", "p_holm", "p_random_holm")
+
+
 def summary(variants: Mapping[str, Variant], *, baseline: str, vote: str, seed: int) -> pd.DataFrame:
     """One row a variant: what was kept, accuracies with intervals, and the paired tests.
 
     Returns
     -------
     DataFrame
-        ``variant, protocol, filter, kept_share, out_of_sample`` (of the posteriors that the filter read), ``subjects``
-        tested, ``seeds``;
-        ``frame_accuracy, video_accuracy, video_uar``, each with _low and _high; ``sd_of_seeds`` (of the video
-        accuracy; NaN from one seed); ``baseline``, ``difference`` from it in video accuracy (_low, _high), ``p_value``,
-        ``p_holm``; ``control``, ``difference_against_random`` (_low, _high), ``p_random``, ``p_random_holm``.
+        First what answers the question: ``variant, protocol, kept_share, video_accuracy``; ``difference`` from
+        ``baseline`` in video accuracy and its ``p_holm``; ``difference_against_random``, from ``control``, and its
+        ``p_random_holm``. Then ``filter, out_of_sample`` (of the posteriors that the filter read), ``subjects``
+        tested, ``seeds, frame_accuracy, video_uar, sd_of_seeds`` (of the video accuracy; NaN from one seed), ``p_value,
+        p_random``. Accuracies and differences have _low and _high.
     """
     baselines(variants, baseline=baseline)  # an unknown one is an error
     rows = []
@@ -54,7 +58,8 @@ def summary(variants: Mapping[str, Variant], *, baseline: str, vote: str, seed: 
     adjusted = np.full(p_values.shape, np.nan)
     adjusted[np.isfinite(p_values)] = evaluation.holm(p_values[np.isfinite(p_values)])
     table[["p_holm", "p_random_holm"]] = adjusted
-    return table
+    first = [name for name in table if name.startswith(ANSWER)]
+    return table[[*first, *table.columns.difference(first, sort=False)]]
 
 
 def _accuracies(one: Variant, *, vote: str, seed: int) -> dict:

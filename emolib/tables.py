@@ -102,7 +102,7 @@ def format_value(value: Any, name: str = "") -> str:
     if isinstance(value, bool) or type(value).__name__ == "bool":
         return "yes" if value else "no"
     if isinstance(value, int) or pd.api.types.is_integer(value):
-        return f"{int(value):,}"
+        return str(value) if name == "seed" else f"{int(value):,}"  # a seed is a name, no quantity
     if not pd.api.types.is_number(value):
         return str(value)
     value = float(value)
