@@ -32,7 +32,7 @@ def pool(variants: Mapping[str, Variant], *, kind: str, all_frames: Variant) -> 
 
 
 def auto(variants: Mapping[str, Variant], *, baseline: str, vote: str) -> tuple[dict[str, Variant], pd.DataFrame]:
-    """The variants ``percentile_auto`` and ``threshold_auto`` of protocol nested, where several strengths were tried.
+    """The variants ``percentile_auto`` and ``threshold_auto`` of protocol nested, where there is a choice.
 
     With several seeds each seed chooses by its own models. Where every variant chosen has a random control, the
     controls are assembled in the same way, as control of the new variant (``percentile_auto_random``).
@@ -46,7 +46,7 @@ def auto(variants: Mapping[str, Variant], *, baseline: str, vote: str) -> tuple[
     found, tables = {}, []
     for kind in STRENGTHS if all_frames is not None else ():
         candidates = pool(variants, kind=kind, all_frames=all_frames)
-        if len(candidates) < 3:  # one strength is no choice of a strength
+        if len(candidates) == 1:
             continue
         chosen = choose(candidates, vote=vote)
         tables.append(chosen.assign(filter=f"{kind}_auto", protocol="nested"))
