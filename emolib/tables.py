@@ -110,7 +110,8 @@ def format_value(value: Any, name: str = "") -> str:
         return "<0.001" if value < 0.001 else f"{value:.3f}"
     if str(name).startswith("difference"):
         return f"{value:+.3f}".replace("-", "−")
-    return (f"{value:.3f}" if abs(value) <= 1 else f"{value:,.4g}").replace("-", "−")
+    places = ".3f" if abs(value) <= 1 else ".4g" if abs(value) < 1000 else ",.0f"
+    return f"{value:{places}}".replace("-", "−")
 
 
 def format_duration(seconds: float) -> str:
