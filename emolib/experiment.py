@@ -92,15 +92,10 @@ def _matched(
 
 def _recounted(table: pd.DataFrame, selection: filters.FrameSelection) -> pd.DataFrame:
     """The account over all frames with a face, where the filter saw only some of them."""
-    seen = table.assign(kept=selection.keep)[table["face_ok"].to_numpy()]
-    videos = seen.groupby("video").agg(label=("label", "first"), frames=("kept", "size"), kept=("kept", "sum"))
-    videos["emptied"] = videos["kept"] == 0
-    account = videos.groupby("label").agg(
-        frames=("frames", "sum"), kept=("kept", "sum"), videos=("kept", "size"), videos_emptied=("emptied", "sum")
-    )
-    account.insert(2, "kept_share", account["kept"] / account["frames"])
-    threshold = selection.account.set_index("label")["threshold"]
-    return account.assign(threshold=threshold.reindex(account.index)).reset_index()
+    seen = table["face_ok"].to_numpy()
+    video, label = pd.factorize(table["video"].to_numpy()[seen])[0], table["label"].to_numpy()[seen]
+    threshold = selection.account.set_index("label")["threshold"].reindex(label).to_numpy()
+    return filters.account(video, label, filters.Judgement(selection.keep[seen], selection.score[seen], threshold))
 
 
 def frame_list(

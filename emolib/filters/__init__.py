@@ -31,7 +31,7 @@ from emolib.filters import by_action_units, by_posterior, confident, in_time, sa
 from emolib.filters.assumed import assumed_labels
 from emolib.filters.judging import Filter, Judgement, judged_rows
 
-__all__ = ["FILTERS", "Filter", "FrameSelection", "assumed_labels", "select"]
+__all__ = ["FILTERS", "Filter", "FrameSelection", "Judgement", "account", "assumed_labels", "select"]
 
 FILTERS: dict[str, Filter] = {
     "none": Filter(by_posterior.none, "nothing"),
@@ -110,7 +110,7 @@ def select(name: str, frames: pd.DataFrame, values: np.ndarray | None, **options
         raise ValueError(f"filter {name!r}: frame in row {row} has a face, but no finite score")
     keep, score = np.zeros(len(frames), dtype=bool), np.full(len(frames), np.nan, dtype=np.float32)
     keep[rows], score[rows] = judged.keep, judged.score
-    return FrameSelection(keep, score, _account(video, label, judged))
+    return FrameSelection(keep, score, account(video, label, judged))
 
 
 def _filter(name: str, options: dict) -> Filter:
@@ -126,21 +126,22 @@ def _filter(name: str, options: dict) -> Filter:
     return FILTERS[name]
 
 
-def _account(video: np.ndarray, label: np.ndarray, judged: Judgement) -> pd.DataFrame:
+def account(video: np.ndarray, label: np.ndarray, judged: Judgement) -> pd.DataFrame:
+    """What a filter kept of each class, as in `FrameSelection`; `video` [N] are codes from 0, `label` [N] classes."""
     frames = pd.DataFrame({"label": label, "video": video, "kept": judged.keep, "threshold": judged.threshold})
     per_video = frames.groupby("video").agg(
         label=("label", "first"), frames=("kept", "size"), kept=("kept", "sum"), threshold=("threshold", "first")
     )
     per_video["emptied"] = per_video["kept"] == 0
-    account = per_video.groupby("label").agg(
+    per_class = per_video.groupby("label").agg(
         frames=("frames", "sum"),
         kept=("kept", "sum"),
         videos=("frames", "size"),
         videos_emptied=("emptied", "sum"),
         threshold=("threshold", "median"),
     )
-    account.insert(2, "kept_share", account["kept"] / account["frames"])
-    return account.reset_index()
+    per_class.insert(2, "kept_share", per_class["kept"] / per_class["frames"])
+    return per_class.reset_index()
 
 
 def _check_one_label(video: np.ndarray, label: np.ndarray, video_names: pd.Index) -> None:
