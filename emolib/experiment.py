@@ -235,15 +235,6 @@ def filtered_test(
             assumed = filters.assumed_labels(table, values, reads=judged.reads, normals=own)
         given = options | _objects(name, options, judged, k, seed=seed + part.fold)
         selection = filters.select(name, table.assign(label=assumed), values, **given)
-        kept.append(table["sample"].to_numpy()[selection.keep | _best_of_emptied(table["video"], selection)])
+        best = filters.best_of_emptied(pd.factorize(table["video"])[0], selection.keep, selection.score)
+        kept.append(table["sample"].to_numpy()[selection.keep | best])
     return np.concatenate(kept)
-
-
-def _best_of_emptied(video: pd.Series, selection: filters.FrameSelection) -> np.ndarray:
-    code, _ = pd.factorize(video)
-    emptied = np.bincount(code, weights=selection.keep) == 0
-    order = np.lexsort((-selection.score, code))
-    best = order[np.unique(code[order], return_index=True)[1]]
-    mask = np.zeros(len(code), dtype=bool)
-    mask[best[emptied]] = True
-    return mask

@@ -29,9 +29,9 @@ import pandas as pd
 
 from emolib.filters import by_action_units, by_posterior, confident, in_time, sampling
 from emolib.filters.assumed import assumed_labels
-from emolib.filters.judging import Filter, Judgement, judged_rows
+from emolib.filters.judging import Filter, Judgement, best_of_emptied, judged_rows
 
-__all__ = ["FILTERS", "Filter", "FrameSelection", "Judgement", "account", "assumed_labels", "select"]
+__all__ = ["FILTERS", "Filter", "FrameSelection", "Judgement", "account", "assumed_labels", "best_of_emptied", "select"]
 
 FILTERS: dict[str, Filter] = {
     "none": Filter(by_posterior.none, "nothing"),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from emolib.filters.judging import Judgement, check_range, check_whole, codes, group_percentile, own, rank_in_group
+from emolib.filters.judging import (
+    Judgement,
+    best_of_emptied,
+    check_range,
+    check_whole,
+    codes,
+    group_percentile,
+    own,
+    rank_in_group,
+)
 
 SCOPES = {"video": "video", "class": "label"}
 
@@ -37,10 +46,7 @@ def fixed_threshold(
     score = values.max(axis=1) if largest else own(frames, values)
     keep = score >= threshold
     if keep_best or largest:
-        video = frames["video"].to_numpy()
-        emptied = np.flatnonzero((np.bincount(video, weights=keep) == 0)[video])
-        best_first = emptied[np.lexsort((-score[emptied], video[emptied]))]
-        keep[best_first[np.unique(video[best_first], return_index=True)[1]]] = True
+        keep |= best_of_emptied(frames["video"].to_numpy(), keep, score)
     return Judgement(keep, score, threshold)
 
 

@@ -124,3 +124,15 @@ def check_whole(option: str, value: int, low: int, high: int | None = None) -> N
     if not whole or value < low or (high is not None and value > high):
         end = "" if high is None else f" to {high}"
         raise ValueError(f"filter option {option} = {value!r}: an int from {low}{end} is allowed")
+
+
+def best_of_emptied(video: np.ndarray, keep: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The best frame (the first of equal ones) of each video that `keep` leaves empty: bool [N].
+
+    `video` [N] are codes from 0, of which none is missing; higher `score` [N] is better.
+    """
+    emptied = np.flatnonzero((np.bincount(video, weights=keep) == 0)[video])
+    best_first = emptied[np.lexsort((-score[emptied], video[emptied]))]
+    mask = np.zeros(len(video), dtype=bool)
+    mask[best_first[np.unique(video[best_first], return_index=True)[1]]] = True
+    return mask
