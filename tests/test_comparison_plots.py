@@ -14,12 +14,7 @@ from emolib import calibration, comparison_plots, labels, overlap, palette
 CLASSES = labels.names("ravdess8")
 
 
-@pytest.fixture(autouse=True)
-def _draw_and_close_every_figure():
-    yield
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()  # what only fails when drawn fails here
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawn_and_closed")
 
 
 def texts(found):

@@ -1,19 +1,12 @@
 """The forest plot: our variants by protocol, controls and published results told apart, many rows readable."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from emolib import published, result_plots
 
-
-@pytest.fixture(autouse=True)
-def _draw_and_close_every_figure():
-    yield
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawn_and_closed")
 
 
 def rows(n):
