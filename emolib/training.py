@@ -156,8 +156,6 @@ def _check_options(recipe: Recipe, *, workers: int | None, device: str, engine: 
     if engine not in ENGINES:
         raise ValueError(f"engine: {engine!r} received, one of {', '.join(ENGINES)} is allowed")
     device = pick_device(device)
-    if recipe.mixed_precision and device == "cpu":
-        raise ValueError("recipe: mixed_precision = True received, but the device is the CPU; it is for CUDA only")
     if engine == "auto":
         engine = "processes" if device == "cpu" else "stacked"
     if engine == "processes" and device != "cpu":

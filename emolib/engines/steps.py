@@ -126,8 +126,10 @@ def train_epoch(
         for group in optimiser.param_groups:
             group["lr"] = rate
         rows = order[batch]
-        logits = model(*inputs(data, rows, mirror[batch] if recipe.horizontal_flip else None))
-        loss = F.cross_entropy(logits, data.label[rows], weight=weight)
+        given = inputs(data, rows, mirror[batch] if recipe.horizontal_flip else None)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.mixed_precision):
+            logits = model(*given)
+        loss = F.cross_entropy(logits.float(), data.label[rows], weight=weight)
         optimiser.zero_grad()
         loss.backward()
         if recipe.clip_norm is not None:

@@ -101,15 +101,22 @@ def group_percentile(score: np.ndarray, group: np.ndarray, percentile: float) ->
     The rank is (n - 1) q / 100 with the product first: numpy's (n - 1) (q / 100) gives 55.00000000000001 for the 55th
     percentile of 101 frames and asks for a hair more than the frame that *is* that percentile.
     """
-    order, start, count = by_group(group, score)
+    count = np.bincount(group)
+    start, values = np.cumsum(count) - count, _sorted_in_groups(score, group)
     rank = (count - 1) * percentile / 100
     below = np.floor(rank).astype(np.int64)
-    low = score[order[start + below]]
-    high = score[order[start + np.minimum(below + 1, count - 1)]]
+    low, high = values[start + below], values[start + np.minimum(below + 1, count - 1)]
     part = rank - below
     # from the nearer end, as numpy does: exact where both are equal or the rank is whole
     asked = np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))
     return asked[group]
+
+
+def _sorted_in_groups(score: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """`score` sorted by group code, then rising: `lexsort` in half the time, as equal scores need no order."""
+    order = np.argsort(score)
+    small = group.astype(np.min_scalar_type(int(group.max(initial=0))))  # up to 16 bits numpy sorts by radix
+    return score[order[np.argsort(small[order], kind="stable")]]
 
 
 def check_range(option: str, value: float, low: float, high: float) -> None:
