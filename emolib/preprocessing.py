@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -17,8 +17,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from emolib import extraction
-from emolib.extraction import CROPS, Job, Part
+from emolib.extraction import CROPS, GIVEN_BOX_COLUMNS, Job, Part
 from emolib.frames import MANIFEST_COLUMNS, FrameStore, FrameStoreWriter
+from emolib.given_maps import check_maps, map_files
 from emolib.guides import GUIDES
 
 STILLS_PER_JOB = 64
@@ -33,6 +34,7 @@ def prepare(
     *,
     crop: str = "aligned",
     guides: tuple[str, ...] = ("saliency", "landmarks"),
+    guide_maps: Mapping[str, str | Path] | None = None,
     frame_step: int = 1,
     face_size_px: int = 48,
     max_sources: int | None = None,
@@ -46,8 +48,14 @@ def prepare(
     corpus : emolib.corpora.Corpus
     out : folder of the store; an older store there is replaced when the new one is complete.
     crop : "aligned" finds and follows the face and cuts it out upright; "none" only resizes each picture to a square
-        (for stills that are face crops already; their sides are not kept in proportion).
-    guides : names in `guides.GUIDES`. With ``crop="none"``, landmarks are looked for only if a guide needs them.
+        (for stills that are face crops already; their sides are not kept in proportion); "box" does that with the part
+        of each picture inside the box that the corpus gives (columns `face_x`, `face_y`, `face_width`, `face_height` of
+        its sources, in pixels; clipped to the picture).
+    guides : names in `guides.GUIDES`. With a ready crop ("none", "box"), landmarks are looked for, in the crop, only if
+        a guide needs them. Where the corpus has landmarks of its own (`Corpus.landmarks`), those are used instead.
+    guide_maps : guides made elsewhere (such as MSI-Net's saliency maps), for stills that are ready crops: name ->
+        folder with a picture of each crop, of any size, under its source's own name with the suffix ``.png``. A source
+        whose map is missing or broken is excluded with that reason.
     frame_step : keep every n-th frame of a video.
     face_size_px : side of the crops and guides.
     max_sources : take only so many sources, evenly spaced over the table.
@@ -58,23 +66,30 @@ def prepare(
     -------
     FrameStore
         Rows in the order of the sources, then of frames. Beside the manifest's own columns: `n_faces` (int), `detector`
-        ("dlib", "track", "mtcnn", "none", "crop": nothing was looked for or found in a ready crop), the further columns
-        of the corpus' sources and of its `frame_truth`. Tables: `videos` (what was found, a row a source) and
-        `excluded` (the corpus' own and the files that could not be decoded, with the reason).
+        ("dlib", "track", "mtcnn", "given" by the corpus, "none", "crop": nothing was looked for or found in a ready
+        crop), the further columns of the corpus' sources and of its `frame_truth`. Tables: `videos` (what was found, a
+        row a source), `excluded` (the corpus' own and the files that could not be used, with the reason) and, where
+        landmarks are stored, `no_landmarks` (sample, source, frame, label, reason: whose landmarks nobody found).
 
     Raises
     ------
     ValueError
-        The corpus is empty, or an option or a column's name is not allowed, or no source could be decoded.
+        The corpus is empty, or an option or a column's name is not allowed, or no source could be used.
+    FileNotFoundError
+        A folder of `guide_maps` is not there.
     RuntimeError
         A worker process died; no store is left.
     """
     _check(corpus, crop, guides, frame_step, face_size_px, max_sources, workers)
+    guide_maps = {name: Path(folder) for name, folder in (guide_maps or {}).items()}
+    check_maps(corpus, crop, guide_maps)
     out, sources = Path(out), corpus.sources.reset_index(drop=True)
+    points = corpus.landmarks
     if max_sources is not None and max_sources < len(sources):
-        sources = sources.iloc[np.linspace(0, len(sources) - 1, max_sources).round().astype(int)].reset_index(drop=True)
+        taken = np.linspace(0, len(sources) - 1, max_sources).round().astype(int)
+        sources, points = sources.iloc[taken].reset_index(drop=True), None if points is None else points[taken]
     truth = _truth_by_video(corpus)
-    videos, failures, n_frames = [], [], 0
+    videos, failures, without, n_frames = [], [], [], 0
     options = dict(crop=crop, guides=tuple(guides), frame_step=frame_step, face_size_px=face_size_px)
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -82,21 +97,30 @@ def prepare(
         FrameStoreWriter(out, corpus=corpus.name, label_space=corpus.label_space) as writer,
         tqdm(total=len(sources), unit="source", desc=f"prepare {corpus.name}", disable=not progress) as bar,
     ):
-        jobs = _jobs(corpus, sources, Path(scratch), options)
+        jobs = _jobs(corpus, sources, points, guide_maps, Path(scratch), options)
         for part in _in_order(jobs, workers=workers or _n_cores()):
             if len(part.rows):
-                writer.append(_manifest_rows(part.rows, sources, truth), part.arrays())
+                manifest, arrays = _manifest_rows(part.rows, sources, truth), part.arrays()
+                writer.append(manifest, arrays)
+                if part.job.has_landmarks:
+                    without.append(_without_landmarks(manifest, arrays["landmarks"], part.job, n_before=n_frames))
             shutil.rmtree(part.job.folder)
             videos.append(part.videos)
             failures.append(part.failures)
             bar.update(len(part.videos) + len(part.failures))
             n_frames += len(part.rows)
             bar.set_postfix(frames=n_frames, refresh=False)
+        failed = pd.concat(failures, ignore_index=True)
+        if n_frames == 0:
+            counted = "; ".join(f"{n} x {reason}" for reason, n in Counter(failed["reason"]).most_common(5))
+            raise ValueError(f"corpus {corpus.name!r}: no sample was written, {counted}")
         found = pd.concat(videos, ignore_index=True)
         found.insert(0, "source", sources["source"].to_numpy()[found["row"]])
         found.insert(0, "video", sources["video"].to_numpy()[found["row"]])
         writer.add_table("videos", found.drop(columns="row"))
-        writer.add_table("excluded", _excluded(corpus, sources, pd.concat(failures, ignore_index=True)))
+        writer.add_table("excluded", _excluded(corpus, sources, failed))
+        if without:
+            writer.add_table("no_landmarks", pd.concat(without, ignore_index=True))
     return FrameStore.open(out)
 
 
@@ -113,10 +137,21 @@ def _check(corpus, crop, guides, frame_step, face_size_px, max_sources, workers)
     for name, value in counts.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}, at least 1 is allowed")
+    if crop == "box":
+        _check_boxes(corpus)
     if taken := sorted(_ROW_COLUMNS & set(corpus.sources.columns)):
         raise ValueError(f"corpus {corpus.name!r}: sources have the column(s) {', '.join(taken)}, which prepare writes")
     if len(twice := corpus.sources["video"][corpus.sources["video"].duplicated()]):
         raise ValueError(f"corpus {corpus.name!r}: the video id {twice.iloc[0]!r} occurs more than once in sources")
+
+
+def _check_boxes(corpus) -> None:
+    there = list(corpus.sources.columns)
+    if missing := [column for column in GIVEN_BOX_COLUMNS if column not in there]:
+        raise ValueError(f"crop 'box': corpus {corpus.name!r} has no column(s) {', '.join(missing)}; it has {there}")
+    boxes = corpus.sources[GIVEN_BOX_COLUMNS].to_numpy(dtype=np.float64)
+    if len(bad := np.flatnonzero(~np.isfinite(boxes).all(axis=1))):
+        raise ValueError(f"crop 'box': the box of {corpus.sources['source'].iloc[bad[0]]} is {boxes[bad[0]].tolist()}")
 
 
 def _truth_by_video(corpus) -> dict[str, pd.DataFrame]:
@@ -133,12 +168,28 @@ def _truth_by_video(corpus) -> dict[str, pd.DataFrame]:
     return groups | {None: truth.iloc[:0].set_index("frame").drop(columns="video")}
 
 
-def _jobs(corpus, sources: pd.DataFrame, scratch: Path, options: dict) -> Iterator[Job]:
+def _jobs(
+    corpus,
+    sources: pd.DataFrame,
+    points: np.ndarray | None,
+    guide_maps: Mapping[str, Path],
+    scratch: Path,
+    options: dict,
+) -> Iterator[Job]:
     size = STILLS_PER_JOB if corpus.kind == "still" else 1
     for first in range(0, len(sources), size):
-        rows = tuple(range(first, min(first + size, len(sources))))
-        paths = tuple(Path(corpus.root) / source for source in sources["source"].iloc[list(rows)])
-        yield Job(rows, paths, corpus.kind, scratch / f"{first:08d}", **options)
+        some = sources.iloc[first : first + size]
+        paths = tuple(Path(corpus.root) / source for source in some["source"])
+        yield Job(
+            tuple(range(first, first + len(some))),
+            paths,
+            corpus.kind,
+            scratch / f"{first:08d}",
+            boxes=some[GIVEN_BOX_COLUMNS].to_numpy(dtype=np.float64) if options["crop"] == "box" else None,
+            points=None if points is None else points[first : first + size],
+            maps=tuple((name, tuple(map_files(folder, some["source"]))) for name, folder in guide_maps.items()),
+            **options,
+        )
 
 
 def _in_order(jobs: Iterator[Job], *, workers: int) -> Iterator[Part]:
@@ -176,6 +227,13 @@ def _manifest_rows(rows: pd.DataFrame, sources: pd.DataFrame, truth: dict) -> pd
         ]
         tables.append(pd.concat(parts, ignore_index=True))
     return pd.concat(tables, axis=1)
+
+
+def _without_landmarks(rows: pd.DataFrame, points: np.ndarray, job: Job, *, n_before: int) -> pd.DataFrame:
+    unknown = np.flatnonzero(np.isnan(points).any(axis=(1, 2)))
+    table = rows.iloc[unknown][["source", "frame", "label"]].reset_index(drop=True)
+    table.insert(0, "sample", n_before + unknown)
+    return table.assign(reason=job.why_no_landmarks).astype({"reason": "str"})
 
 
 def _excluded(corpus, sources: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from emolib import corpora, notebooks, preprocessing, provenance, runs
 from emolib.corpora import Corpus
 from emolib.frames import SCHEMA_VERSION, FrameStore
+from emolib.given_maps import map_files
 
 # what decides the pixels of a store
 PREPROCESSING_MODULES = ("video", "detection", "tracking", "landmarks", "guides", "extraction")
+NOT_THERE = -1  # in the key of a store, in the place of the size of a file that is missing
 
 
 def begin(notebook: str, namespace: Mapping[str, Any], *, upstream: Sequence[str] = ()) -> runs.Run:
@@ -57,28 +60,57 @@ def open_corpus(corpus_run: runs.Upstream, *, part: str) -> Corpus:
     return corpora.scan(given["corpus"], runs.raw_path(given["root"]), **given["options"])
 
 
-def prepare_once(corpus: Corpus, **options: Any) -> FrameStore:
+def prepare_once(corpus: Corpus, *, guide_maps: Mapping[str, str] | None = None, **options: Any) -> FrameStore:
     """`preprocessing.prepare`, or the store that an earlier run made of the same files with the same options.
 
     The store lies in ``data/corpora/<corpus>-<key>``; the key is a hash of the options, of the table of sources with
     each file's size and time of change, of what is known of the frames, and of the code that decides its pixels.
+
+    Parameters
+    ----------
+    guide_maps : name -> folder in the repository or below ``data/raw``; its files are part of the key like the sources.
+    options : of `preprocessing.prepare`.
+
+    Raises
+    ------
+    FileNotFoundError
+        A source or a folder of `guide_maps` is not there.
     """
-    key = _store_key(corpus, options)
-    path = runs.data_root() / "corpora" / f"{corpus.name}-{key}"
+    folders = {name: runs.raw_path(folder) for name, folder in (guide_maps or {}).items()}
+    path = runs.data_root() / "corpora" / f"{corpus.name}-{_store_key(corpus, folders, options)}"
     if not (path / "manifest.parquet").is_file():
-        preprocessing.prepare(corpus, path, **options)
+        preprocessing.prepare(corpus, path, guide_maps=folders, **options)
     return FrameStore.open(path)
 
 
-def _store_key(corpus: Corpus, options: Mapping[str, Any]) -> str:
-    stats = [(corpus.root / source).stat() for source in corpus.sources["source"]]
-    files = corpus.sources.assign(size=[s.st_size for s in stats], changed_ns=[s.st_mtime_ns for s in stats])
+def _store_key(corpus: Corpus, folders: Mapping[str, Path], options: Mapping[str, Any]) -> str:
+    stats = _stats(corpus.root / source for source in corpus.sources["source"])
+    if len(gone := np.flatnonzero(stats["size"] == NOT_THERE)):
+        raise FileNotFoundError(f"{corpus.root / corpus.sources['source'].iloc[gone[0]]} was there and is gone")
+    files = corpus.sources.assign(**stats)
+    for name, folder in folders.items():  # a map that is missing today may be there tomorrow: another store
+        maps = _stats(map_files(folder, corpus.sources["source"]))
+        files = files.assign(**{f"{name}/{key}": values for key, values in maps.items()})
     settings = provenance.hash_value([SCHEMA_VERSION, options, list(files.columns), _code_of_preprocessing()])
     digest = hashlib.sha256(settings.encode())
     for table in (files, corpus.frame_truth):
         if table is not None:
             digest.update(pd.util.hash_pandas_object(_hashable(table), index=False).to_numpy().tobytes())
+    if corpus.landmarks is not None:
+        digest.update(np.ascontiguousarray(corpus.landmarks).tobytes())
     return digest.hexdigest()[:12]
+
+
+def _stats(paths: Iterable[Path]) -> dict[str, np.ndarray]:
+    """Size and time of change of each file, int64 [n]; `NOT_THERE` for both where there is none."""
+    found = []
+    for path in paths:
+        try:
+            stat = path.stat()
+            found.append((stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:
+            found.append((NOT_THERE, NOT_THERE))
+    return dict(zip(("size", "changed_ns"), np.array(found, np.int64).reshape(-1, 2).T, strict=True))
 
 
 def _hashable(table: pd.DataFrame) -> pd.DataFrame:

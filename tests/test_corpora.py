@@ -104,6 +104,7 @@ def test_hidden_things_and_links_that_leave_are_listed_and_not_followed(tmp_path
     (root / "inside.avi").symlink_to("a.avi")
     (root / "leaves.avi").symlink_to(tmp_path / "outside/z.avi")
     (root / "nothing.avi").symlink_to("nowhere.avi")
+    (root / "round.avi").symlink_to("round.avi")
     (root / "folder").symlink_to(tmp_path / "outside", target_is_directory=True)
     (root / "loop").symlink_to(root, target_is_directory=True)
     files, excluded = find_files(root)
@@ -115,6 +116,7 @@ def test_hidden_things_and_links_that_leave_are_listed_and_not_followed(tmp_path
         "loop/": "linked folder, not entered",
         "leaves.avi": "link that leaves the corpus's folder",
         "nothing.avi": "no regular file",
+        "round.avi": "no regular file",
     }
 
 

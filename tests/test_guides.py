@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emolib.guides import GUIDES, landmarks_guide, saliency_guide
+from emolib import guides
+from emolib.guides import GUIDES, NEEDS_LANDMARKS, landmarks_guide, saliency_fine_grained_guide, saliency_guide
 from emolib.landmarks import PARTS
 
 
@@ -56,20 +57,82 @@ def test_no_landmarks_are_black_and_wrong_ones_an_error():
         landmarks_guide(np.zeros((5, 2)))
 
 
-def test_what_differs_is_salient():
+NOBODY = np.full((68, 2), np.nan, np.float32)
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 256, (48, 48), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_LANDMARKS))
+def test_without_landmarks_a_guide_is_black_or_white_as_its_name_says(name):
+    assert (GUIDES[name](picture(), NOBODY) == (255 if name == "landmarks_white" else 0)).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(GUIDES) - NEEDS_LANDMARKS))
+def test_the_other_guides_do_not_look_at_landmarks(name):
+    assert np.array_equal(GUIDES[name](picture(), NOBODY), GUIDES[name](picture(), circle_face()))
+
+
+def test_the_white_variant_differs_only_where_no_face_was_found():
+    mask = GUIDES["landmarks"](picture(), circle_face())
+    assert np.array_equal(mask, GUIDES["landmarks_white"](picture(), circle_face()))
+
+
+def test_the_soft_mask_fades_by_the_distance_to_the_nearest_white_pixel():
+    mask, soft = (GUIDES[name](picture(), circle_face()) for name in ("landmarks", "soft_landmarks"))
+    white = np.argwhere(mask == 255)
+    distance = np.array([np.hypot(*(white - (y, x)).T).min() for y, x in np.ndindex(48, 48)]).reshape(48, 48)
+    expected = np.where(1 / (1 + distance) < 0.15, 0, 255 / (1 + distance))
+    assert np.abs(soft - expected).max() <= 0.51  # rounded to whole grey levels
+    assert set(soft[distance == 0]) == {255} and 0 in soft and soft[soft > 0].min() >= round(0.15 * 255)
+
+
+def test_the_soft_mask_reaches_as_far_in_a_larger_crop():
+    soft = guides.soft_landmarks_guide(circle_face())
+    twice = guides.soft_landmarks_guide(circle_face() * 2 + 0.5, size_px=96)
+    smaller = cv2.resize(twice, (48, 48), interpolation=cv2.INTER_AREA)
+    assert np.corrcoef(soft.ravel(), smaller.ravel())[0, 1] > 0.97
+
+
+def test_a_face_outside_of_the_crop_leaves_the_soft_mask_black():
+    assert not guides.soft_landmarks_guide(circle_face() + 500).any()
+
+
+def test_the_dilated_mask_has_no_jaw_and_every_part_grows_by_two_pixels_right_and_down():
+    points = circle_face()
+    parts = landmarks_guide(points, jaw=False)
+    padded = np.pad(parts, ((2, 0), (2, 0)))
+    expected = np.max([padded[2 - y : 50 - y, 2 - x : 50 - x] for y in range(3) for x in range(3)], axis=0)
+    assert np.array_equal(GUIDES["dilation"](picture(), points), expected)
+    assert parts[44, 24] == 0 and landmarks_guide(points)[44, 24] == 255  # the chin
+
+
+def test_patches_are_cut_out_of_the_picture_and_weights_darken_it():
+    crop, points = picture(), circle_face()
+    mask, soft = (GUIDES[name](crop, points) for name in ("landmarks", "soft_landmarks"))
+    patches, weighted = (GUIDES[name](crop, points) for name in ("patches", "weighted"))
+    assert np.array_equal(patches[mask == 255], crop[mask == 255]) and not patches[mask == 0].any()
+    assert np.abs(weighted - crop * (soft / 255)).max() <= 0.5
+    assert np.array_equal(weighted[mask == 255], crop[mask == 255])
+
+
+@pytest.mark.parametrize("draw", [saliency_guide, saliency_fine_grained_guide])
+def test_what_differs_is_salient(draw):
     crop = np.full((48, 48), 100, np.uint8)
     cv2.circle(crop, (14, 30), 3, 220, -1)
-    guide = saliency_guide(crop)
+    guide = draw(crop)
     assert guide.dtype == np.uint8 and guide.shape == (48, 48) and guide.min() == 0 and guide.max() == 255
     y, x = np.unravel_index(guide.argmax(), guide.shape)
     assert np.hypot(x - 14, y - 30) < 6
     near, far = guide[24:37, 8:21].mean(), guide[:, 30:].mean()
-    assert near > 2 * far
+    assert near > 1.5 * far
 
 
+@pytest.mark.parametrize("draw", [saliency_guide, saliency_fine_grained_guide])
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_nothing_is_salient_in_one_grey_level(level):
-    assert not saliency_guide(np.full((48, 48), level, np.uint8)).any()
+def test_nothing_is_salient_in_one_grey_level(level, draw):
+    assert not draw(np.full((48, 48), level, np.uint8)).any()
 
 
 @pytest.mark.parametrize("name", GUIDES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import preprocessing
+from emolib import guide_sheet, landmarks, preprocessing
 from emolib.corpora import Corpus
 from emolib.extraction import Job, extract
+from emolib.guides import GUIDES, NEEDS_LANDMARKS, landmarks_guide
 from emolib.preprocessing import prepare
 from emolib.render.clip import render_still
 from emolib.render.identity import identity
@@ -116,7 +118,7 @@ def test_the_store_does_not_depend_on_the_number_of_workers(store, root, tmp_pat
     truth = pd.DataFrame({"video": "face", "frame": range(6), "true_intensity": np.linspace(0, 1, 6)})
     again = prepare(corpus_of(root, NAMES, truth=truth), tmp_path / "store", workers=1, progress=False)
     files = sorted(file.relative_to(store.path) for file in store.path.rglob("*") if file.is_file())
-    assert len(files) == 7
+    assert len(files) == 8
     for file in files:
         assert (store.path / file).read_bytes() == (again.path / file).read_bytes(), file
 
@@ -152,6 +154,20 @@ def test_a_ready_crop_is_only_resized(tmp_path, size, guides):
         assert (arrays["landmarks"] > 0).all() and (arrays["landmarks"] < 160).all()
 
 
+def test_landmarks_of_a_crop_of_48_pixels_are_better_than_the_pixels_that_the_predictor_answers_in(tmp_path):
+    errors = []
+    for number in range(5):
+        picture, points, _ = render_still(
+            identity(number, f"{number:02d}", female=False), {12: number / 2}, size_px=240
+        )
+        small = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (48, 48), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), small)
+        one = job(tmp_path, tmp_path / f"{number}.png", guides=("landmarks",))
+        found = extract(replace(one, folder=tmp_path / str(number))).arrays()["landmarks"][0]
+        errors.append(np.linalg.norm(found - ((points + 0.5) / 5 - 0.5), axis=1))
+    assert np.median(errors) < 0.4  # asked at 48 pixels it is 0.47
+
+
 def test_stills_are_prepared_and_a_broken_one_is_excluded(tmp_path):
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), face_picture(number)[..., ::-1])
@@ -165,8 +181,10 @@ def test_stills_are_prepared_and_a_broken_one_is_excluded(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(crop="round"), "crop is 'round', allowed are aligned, none"),
-        (dict(guides=("heat",)), "'heat' unknown, allowed are landmarks, saliency"),
+        (dict(crop="round"), "crop is 'round', allowed are aligned, none, box"),
+        (dict(guides=("heat",)), "'heat' unknown, allowed are landmarks, .*saliency"),
+        (dict(crop="box"), "corpus 'test' has no column.s. face_x, face_y, face_width, face_height; it has"),
+        (dict(guide_maps={"heat": "."}), "videos with crop 'aligned' received, stills with crop 'none' or 'box'"),
         (dict(frame_step=0), "frame_step is 0"),
         (dict(max_sources=0), "max_sources is 0"),
     ],
@@ -183,6 +201,165 @@ def test_an_empty_corpus_and_clashing_columns_are_errors(root, tmp_path):
     corpus.sources["n_faces"] = 1
     with pytest.raises(ValueError, match="n_faces"):
         prepare(corpus, tmp_path / "s")
+
+
+# ---- stills: boxes, maps, and whose landmarks nobody knows
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory) -> Path:
+    """Two faces, each in the right half of a picture of 320x160, and a picture of nobody."""
+    folder = tmp_path_factory.mktemp("stills")
+    for number in range(2):
+        face = cv2.cvtColor(face_picture(number), cv2.COLOR_RGB2GRAY)
+        cv2.imwrite(str(folder / f"{number}.png"), np.hstack([np.full_like(face, 60 * number), face]))
+    cv2.imwrite(str(folder / "2.png"), np.full((160, 320), 90, np.uint8))
+    return folder
+
+
+def boxed(folder: Path, boxes, names=("0.png", "1.png", "2.png")) -> Corpus:
+    corpus = corpus_of(folder, list(names), kind="still")
+    box = pd.DataFrame(boxes, columns=["face_x", "face_y", "face_width", "face_height"])
+    return replace(corpus, sources=corpus.sources.join(box), landmarks=None)
+
+
+def quietly(corpus: Corpus, out: Path, **options):
+    return prepare(corpus, out, workers=1, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def box_store(stills, tmp_path_factory):
+    corpus = boxed(stills, [(160, 0, 160, 160), (159.6, -20, 400, 180), (0, 0, 320, 160)])
+    return quietly(corpus, tmp_path_factory.mktemp("b") / "store", crop="box", guides=tuple(GUIDES))
+
+
+def test_a_given_box_is_cut_out_and_clipped_to_the_picture(box_store, stills):
+    rows = box_store.manifest
+    sides = rows[["box_left", "box_top", "box_right", "box_bottom"]].to_numpy()
+    assert sides.tolist() == [[160, 0, 320, 160], [160, 0, 320, 160], [0, 0, 320, 160]]
+    assert rows["face_ok"].all() and rows["face_x"].tolist() == [160, 159.6, 0]
+    for number in range(2):
+        face = cv2.imread(str(stills / f"{number}.png"), cv2.IMREAD_GRAYSCALE)[:, 160:]
+        expected = cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA)
+        assert np.array_equal(box_store.array("image")[number], expected)
+
+
+def test_landmarks_of_a_boxed_face_are_in_pixels_of_the_picture_and_its_guide_in_pixels_of_the_crop(box_store):
+    points = box_store.array("landmarks")[:2]
+    assert (points[:, 36:48, 0] > 160 + 20).all() and (points[:, 36:48, 0] < 320 - 20).all()
+    in_crop = (points - np.float32([160, 0]) + 0.5) * (48 / 160) - 0.5
+    for number in range(2):
+        assert np.array_equal(box_store.array("guide/landmarks")[number], landmarks_guide(in_crop[number]))
+
+
+def test_whose_landmarks_nobody_found_is_listed_and_keeps_its_picture(box_store):
+    without = box_store.table("no_landmarks")
+    assert without[["sample", "source", "frame", "label"]].values.tolist() == [[2, "2.png", 0, 2]]
+    assert "dlib" in without["reason"][0] and "MTCNN" in without["reason"][0]
+    assert np.isnan(box_store.array("landmarks")[2]).all() and box_store.array("image")[2].all()
+    assert box_store.manifest["detector"].tolist() == ["dlib", "dlib", "crop"]
+    for name in NEEDS_LANDMARKS:
+        assert (box_store.array(f"guide/{name}")[2] == (255 if name == "landmarks_white" else 0)).all()
+
+
+def test_frames_of_videos_without_a_face_are_listed_too(store):
+    without = store.table("no_landmarks")
+    assert without["sample"].tolist() == np.flatnonzero(~store.manifest["face_ok"]).tolist()
+    assert without["source"].value_counts().to_dict() == {"comes.mp4": 2, "nobody.mp4": 3}
+
+
+def test_a_box_outside_of_the_picture_excludes_it_and_a_box_that_is_none_is_an_error(stills, tmp_path):
+    corpus = boxed(stills, [(0, 0, 100, 100), (400, 0, 50, 50), (10, 10, 0.4, 50)])
+    with_box = quietly(corpus, tmp_path / "s", crop="box", guides=())
+    assert with_box.manifest["source"].tolist() == ["0.png"] and with_box.array_names == ["image"]
+    excluded = with_box.table("excluded").set_index("source")["reason"]
+    assert excluded["1.png"] == excluded["2.png"] == "the box of the face holds no pixel of the picture"
+    with pytest.raises(ValueError, match="the box of 1.png is .*nan"):
+        quietly(boxed(stills, [(0, 0, 9, 9), (0, np.nan, 9, 9), (0, 0, 9, 9)]), tmp_path / "t", crop="box")
+
+
+@pytest.mark.parametrize("crop", ["box", "none", "aligned"])
+def test_landmarks_that_the_corpus_gives_are_used_instead_of_looking_for_them(
+    stills, tmp_path, box_store, crop, monkeypatch
+):
+    points = np.array(box_store.array("landmarks"))
+    points[0] += np.float32([3, -2])
+    corpus = replace(boxed(stills, [(160, 0, 160, 160)] * 3), landmarks=points)
+    given = quietly(corpus, tmp_path / "s", crop=crop, guides=("landmarks",))
+    assert np.array_equal(given.array("landmarks"), points, equal_nan=True)
+    assert given.manifest["detector"].tolist() == ["given", "given", "none" if crop == "aligned" else "crop"]
+    assert given.table("no_landmarks")[["source", "reason"]].values.tolist() == [["2.png", "the corpus gives none"]]
+    assert given.array("guide/landmarks")[:2].any(axis=(1, 2)).all()
+    if crop == "aligned":
+        assert np.array_equal(given.array("image")[1], landmarks.crop(
+            cv2.imread(str(stills / "1.png"), cv2.IMREAD_GRAYSCALE), landmarks.align(points[1]), size_px=48
+        ))  # fmt: skip
+
+
+def test_given_landmarks_follow_their_pictures_when_only_some_are_taken(stills, tmp_path, box_store):
+    points = np.array(box_store.array("landmarks"))
+    corpus = replace(boxed(stills, [(160, 0, 160, 160)] * 3), landmarks=points)
+    given = quietly(corpus, tmp_path / "s", crop="box", guides=(), max_sources=2)
+    assert given.manifest["source"].tolist() == ["0.png", "2.png"]
+    assert np.array_equal(given.array("landmarks"), points[[0, 2]], equal_nan=True)
+
+
+def test_maps_made_elsewhere_are_stored_and_a_missing_or_broken_one_excludes_its_picture(stills, tmp_path):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    gradient = np.tile(np.arange(0, 240, 5, dtype=np.uint8), (48, 1))
+    cv2.imwrite(str(maps / "0.png"), cv2.resize(gradient, (96, 96), interpolation=cv2.INTER_NEAREST))
+    (maps / "1.png").write_bytes(b"no picture")
+    corpus = corpus_of(stills, ["0.png", "1.png", "2.png"], kind="still")
+    with_maps = quietly(corpus, tmp_path / "s", crop="none", guides=("saliency",), guide_maps={"msi_net": maps})
+    assert with_maps.array_names == ["guide/msi_net", "guide/saliency", "image"]
+    assert np.array_equal(with_maps.array("guide/msi_net"), gradient[None])
+    excluded = with_maps.table("excluded").set_index("source")["reason"]
+    assert excluded["1.png"].startswith("map of guide 'msi_net': ")
+    assert excluded["2.png"] == "map of guide 'msi_net': No such file or directory"
+    (maps / "0.png").unlink()
+    with pytest.raises(ValueError, match="no sample was written, 2 x map of guide 'msi_net': No such file"):
+        quietly(corpus, tmp_path / "t", crop="none", guides=(), guide_maps={"msi_net": maps})
+
+
+@pytest.mark.parametrize(
+    ("names", "guide_maps", "error", "message"),
+    [
+        (["0.png"], {"saliency": "."}, ValueError, "name of a guide that is drawn here"),
+        (["0.png"], {"a/b": "."}, ValueError, "guide map 'a/b' is not allowed"),
+        (["0.png"], {"msi": "nowhere"}, FileNotFoundError, "guide map 'msi': there is no folder nowhere"),
+        (["0.png", "0.jpg"], {"msi": "."}, ValueError, "0.png and 0.jpg would share the map 0.png"),
+    ],
+)
+def test_maps_that_cannot_belong_are_refused(stills, tmp_path, names, guide_maps, error, message):
+    corpus = corpus_of(stills, ["0.png", "1.png"][: len(names)], kind="still")
+    corpus.sources["source"] = names
+    with pytest.raises(error, match=message):
+        quietly(corpus, tmp_path / "s", crop="none", guide_maps=guide_maps)
+
+
+def test_the_sheet_draws_what_the_store_would_hold(box_store, stills, tmp_path):
+    names, sheet = guide_sheet.guide_sheet(box_store, np.arange(3), crop="box")
+    assert names == ["picture", *GUIDES] and sheet.shape == (3, 1 + len(GUIDES), 48, 48)
+    corpus = boxed(stills, box_store.manifest[["face_x", "face_y", "face_width", "face_height"]].to_numpy())
+    corpus = replace(corpus, landmarks=np.array(box_store.array("landmarks")))  # not looked for again
+    few = quietly(corpus, tmp_path / "s", crop="box", guides=("landmarks",))
+    assert np.array_equal(guide_sheet.guide_sheet(few, np.arange(3), crop="box")[1], sheet)
+    none = quietly(replace(corpus, landmarks=None), tmp_path / "t", crop="box", guides=())
+    assert guide_sheet.guide_sheet(none, np.arange(3), crop="box")[0] == [
+        "picture",
+        "saliency",
+        "saliency_fine_grained",
+    ]
+
+
+def test_the_sheet_of_aligned_crops_is_the_stored_one(store):
+    rows = np.flatnonzero(store.manifest["face_ok"])[:3]
+    _, sheet = guide_sheet.guide_sheet(store, rows, crop="aligned")
+    points = guide_sheet.points_in_crop(store, rows, crop="aligned")
+    for k, own in enumerate(points):
+        assert np.array_equal(store.array("guide/landmarks")[rows[k]], landmarks_guide(own))
+    assert np.array_equal(sheet[:, 0], store.array("image")[rows])
 
 
 def die(job: Job) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from emolib import runs, stages, survey
 from emolib.corpora import scan
@@ -80,6 +82,36 @@ def test_a_store_is_made_once_and_again_when_a_file_or_an_option_changes(place, 
     video = corpus.root / corpus.sources["source"].iloc[0]
     video.write_bytes(video.read_bytes())  # another time of change
     assert stages.prepare_once(corpus, **options).path != first.path and len(made) == 3
+
+
+def test_a_store_with_maps_made_elsewhere_is_made_again_when_a_map_comes_or_changes(place, monkeypatch):
+    corpus = scan("synthetic_stills", place / "data/raw/drawn")
+    corpus = replace(corpus, sources=corpus.sources.head(3))
+    maps = place / "data/raw/maps"
+    for source in corpus.sources["source"][:2]:
+        (maps / source).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (48, 48), 7).save((maps / source).with_suffix(".png"))
+    options = {"crop": "none", "guides": [], "workers": 1, "progress": False}
+    first = stages.prepare_once(corpus, guide_maps={"msi": "maps"}, **options)
+    assert len(first.manifest) == 2 and (first.array("guide/msi") == 7).all()
+    with monkeypatch.context() as patched:
+        patched.setattr(stages.preprocessing, "prepare", None)  # it is not called again
+        assert stages.prepare_once(corpus, guide_maps={"msi": "maps"}, **options).path == first.path
+    assert stages.prepare_once(corpus, **options).path != first.path
+    Image.new("L", (48, 48), 9).save((maps / corpus.sources["source"][2]).with_suffix(".png"))
+    again = stages.prepare_once(corpus, guide_maps={"msi": "maps"}, **options)
+    assert again.path != first.path and again.array("guide/msi")[:, 0, 0].tolist() == [7, 7, 9]
+    with pytest.raises(FileNotFoundError, match="'nowhere' is neither"):
+        stages.prepare_once(corpus, guide_maps={"msi": "nowhere"}, **options)
+
+
+def test_the_key_of_a_store_knows_the_landmarks_that_the_corpus_gives(place):
+    corpus = scan("synthetic_stills", place / "data/raw/drawn")
+    keys = {stages._store_key(corpus, {}, {})}
+    for value in (0, 1):
+        points = np.full((len(corpus.sources), 68, 2), value, np.float32)
+        keys.add(stages._store_key(replace(corpus, landmarks=points), {}, {}))
+    assert len(keys) == 3
 
 
 def test_a_removed_store_is_an_error_that_names_the_command(place):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from emolib import labels
@@ -23,6 +24,7 @@ __all__ = ["CORPORA", "Corpus", "class_label", "collect", "find_files", "scan"]
 
 # name -> module:function; imported when asked for, so that listing the names costs nothing
 CORPORA: dict[str, str] = {
+    "affectnet": "emolib.corpora.affectnet:scan",
     "fer2013": "emolib.corpora.fer2013:scan",
     "image_folder": "emolib.corpora.image_folder:scan",
     "pedfe": "emolib.corpora.pedfe:scan",
@@ -60,6 +62,8 @@ class Corpus:
     excluded : source, reason; everything found below root that is no sample.
     frame_truth : video, frame and what is known of each frame (embedded corpus only).
     notes : one sentence for each thing worth knowing that excludes no file (a clip without a rating).
+    landmarks : float32 [len(sources), 68, 2] that came with the corpus, in pixels of the picture, NaN where one has
+        none; None where the corpus has none, and they are looked for.
 
     Raises
     ------
@@ -75,6 +79,7 @@ class Corpus:
     excluded: pd.DataFrame
     frame_truth: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
+    landmarks: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n_classes = len(labels.names(self.label_space))
@@ -83,6 +88,9 @@ class Corpus:
         for table, needed in ((self.sources, SOURCE_COLUMNS), (self.excluded, EXCLUDED_COLUMNS)):
             if missing := [column for column in needed if column not in table.columns]:
                 raise ValueError(f"corpus {self.name!r}: column(s) {missing} missing, there are {list(table.columns)}")
+        if self.landmarks is not None and self.landmarks.shape != (len(self.sources), 68, 2):
+            shape, needed = self.landmarks.shape, (len(self.sources), 68, 2)
+            raise ValueError(f"corpus {self.name!r}: landmarks have shape {shape}, {needed} is needed")
         for column, bad, allowed in (
             ("video", self.sources["video"].duplicated(), "ids that occur once"),
             ("label", ~self.sources["label"].between(0, n_classes - 1), f"0..{n_classes - 1} ({self.label_space})"),
@@ -144,7 +152,7 @@ def _checked_root(name: str, root: str | Path) -> Path:
 
 
 def find_files(root: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Every file below `root`, and what is left alone there.
+    """Every file below `root`, and what is left alone there. No file is asked for more than its folder's entry says.
 
     Hidden files and folders (names that begin with a dot) and linked folders are not entered; a linked file counts when
     its target lies below `root`.
@@ -156,25 +164,25 @@ def find_files(root: Path) -> tuple[list[str], list[dict[str, str]]]:
     """
     files, excluded = [], []
     real_root = os.path.realpath(root)
-    for folder, subfolders, names in os.walk(root, onerror=_raise):
-        enter = []
-        for name in subfolders:
-            path = Path(folder, name)
-            if reason := _why_not_entered(path):
-                excluded.append({"source": _relative(path, root) + "/", "reason": f"{reason}, not entered"})
-            else:
-                enter.append(name)
-        subfolders[:] = sorted(enter)
-        for name in names:
-            path = Path(folder, name)
-            if reason := _why_left_alone(path, real_root):
-                excluded.append({"source": _relative(path, root), "reason": reason})
-            else:
-                files.append(_relative(path, root))
+    folders = [("", os.fspath(root))]
+    while folders:
+        above, path = folders.pop()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                source = above + entry.name
+                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir()):
+                    if reason := _why_not_entered(entry):
+                        excluded.append({"source": _as_text(source) + "/", "reason": f"{reason}, not entered"})
+                    else:
+                        folders.append((source + "/", entry.path))
+                elif reason := _why_left_alone(entry, real_root):
+                    excluded.append({"source": _as_text(source), "reason": reason})
+                else:
+                    files.append(source)
     return sorted(files), excluded
 
 
-def _why_not_entered(folder: Path) -> str:
+def _why_not_entered(folder: os.DirEntry) -> str:
     if folder.name.startswith("."):
         return "hidden folder"
     if folder.is_symlink():
@@ -183,33 +191,30 @@ def _why_not_entered(folder: Path) -> str:
 
 
 def _is_text(name: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in name)
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _why_left_alone(path: Path, real_root: str) -> str:
-    if path.name.startswith("."):
+def _why_left_alone(file: os.DirEntry, real_root: str) -> str:
+    if file.name.startswith("."):
         return "hidden file"
-    if not _is_text(path.name):
+    if not _is_text(file.name):
         return "name that is no UTF-8, no table can hold it"
-    if path.is_symlink():
-        target = os.path.realpath(path)
-        if os.path.commonpath([target, real_root]) != real_root:
-            return "link that leaves the corpus's folder"
-    return "" if path.is_file() else "no regular file"
+    if not file.is_symlink():
+        return "" if file.is_file(follow_symlinks=False) else "no regular file"
+    target = os.path.realpath(file.path)
+    if os.path.commonpath([target, real_root]) != real_root:
+        return "link that leaves the corpus's folder"
+    return "" if Path(target).is_file() else "no regular file"
 
 
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _raise(error: OSError) -> None:
-    raise error  # os.walk would otherwise skip a folder that it may not read
+def _as_text(source: str) -> str:
+    return source.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def collect(
     name: str,
     root: Path,
-    rows: Iterable[dict],
+    rows: Iterable[dict] | pd.DataFrame,
     excluded: Iterable[dict[str, str]],
     *,
     label_space: str,
@@ -217,7 +222,7 @@ def collect(
     notes: Iterable[str] = (),
 ) -> Corpus:
     """A Corpus from the rows of a reader: columns in the contract's order and types, sorted by source."""
-    sources = pd.DataFrame(list(rows))
+    sources = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     sources = sources.reindex(columns=[*SOURCE_COLUMNS, *(c for c in sources.columns if c not in SOURCE_COLUMNS)])
     left_out = pd.DataFrame(list(excluded), columns=list(EXCLUDED_COLUMNS))
     return Corpus(
