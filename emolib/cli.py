@@ -1,4 +1,4 @@
-"""The command line, `emolib run | report | params | unpack | doctor`: every command is one call into the library."""
+"""The command line (`emolib --help` lists it): every command is one call into the library."""
 
 from __future__ import annotations
 
@@ -111,6 +111,122 @@ def unpack(
     from emolib import archives
 
     typer.echo(archives.unpack(archive, destination))
+
+
+@app.command()
+@_one_line_errors
+def predict(
+    inputs: Annotated[list[Path] | None, typer.Argument(help="pictures, videos and folders of them")] = None,
+    weights: Annotated[
+        str, typer.Option(help="name, file or run folder; several with commas are an ensemble")
+    ] = "seven",
+    out: Annotated[Path | None, typer.Option(help="folder for tables, annotated pictures and videos, pages")] = None,
+    detect: Annotated[bool, typer.Option("--detect/--no-detect", help="find faces, or take ready crops")] = True,
+    all_faces: Annotated[
+        bool | None,
+        typer.Option("--all-faces/--main-face", help="where not given: all in pictures, the main one in videos"),
+    ] = None,
+    frame_step: Annotated[int, typer.Option(help="look at every n-th frame of a video")] = 1,
+    views: Annotated[int, typer.Option(help="versions of each face that are averaged: 1, 2, 6 or 10")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    camera: Annotated[int | None, typer.Option(help="number of a webcam, looked at until Ctrl-C")] = None,
+    seconds: Annotated[float | None, typer.Option(help="look at the webcam for so long")] = None,
+) -> None:
+    """Say which emotions the faces in pictures and videos show; exit code 1 when a file could not be read."""
+    from emolib.predict import command
+
+    status = command.run(
+        inputs or [],
+        weights=weights,
+        out=out,
+        detect=detect,
+        all_faces=all_faces,
+        frame_step=frame_step,
+        views=views,
+        device=device,
+        camera_number=camera,
+        seconds=seconds,
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+@_one_line_errors
+def evaluate(
+    place: Annotated[str, typer.Argument(help="a folder <emotion>/<picture>, or the name of a corpus of stills")],
+    weights: Annotated[
+        str, typer.Option(help="name, file or run folder; several with commas are an ensemble")
+    ] = "seven",
+    label_space: Annotated[str | None, typer.Option(help="of the folders' names, such as ravdess8")] = None,
+    views: Annotated[int, typer.Option(help="versions of each picture that are averaged: 1, 2, 6 or 10")] = 1,
+    root: Annotated[Path | None, typer.Option(help="folder of the corpus")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="of the corpus's reader, NAME=VALUE")] = None,
+    split: Annotated[str, typer.Option(help="only train, validation or test")] = "",
+    only: Annotated[str, typer.Option(help="only files of such names, as PrivateTest_*")] = "*",
+    out: Annotated[Path | None, typer.Option(help="folder for evaluation.json, tables and posteriors")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Measure a classifier on labelled pictures of faces; exit code 1 when a picture could not be read."""
+    from emolib import classify, labelled_pictures, still_evaluation
+
+    classifier = classify.load(weights, device=device)
+    how = {"root": root, "options": _assignments(option or []), "label_space": label_space}
+    how |= {"split": split, "only": only}
+    pictures = labelled_pictures.gather(place, classes=classifier.classes, **how)
+    posterior = classifier.posterior(pictures.images, views=views)
+    label, group = pictures.table["label"].to_numpy(), pictures.table["group"].to_numpy()
+    found = still_evaluation.judge(posterior, label, group, classes=classifier.classes)
+    typer.echo(still_evaluation.text(found, pictures))
+    if out is not None:
+        described = still_evaluation.describe(found, pictures, classifier, place=place, views=views, **how)
+        for path in still_evaluation.save(out, found, pictures, posterior, described):
+            typer.echo(f"wrote {path}")
+    for source, reason in pictures.unreadable.to_numpy():
+        typer.echo(f"unreadable: {source}: {reason}", err=True)
+    if len(pictures.unreadable):
+        typer.echo(f"{len(pictures.unreadable)} picture(s) could not be read and are not counted above", err=True)
+        raise typer.Exit(1)
+
+
+def _assignments(texts: list[str]) -> dict:
+    """``NAME=VALUE`` texts, the value as YAML reads it."""
+    for text in texts:
+        if "=" not in text:
+            raise ValueError(f"--option {text!r}: NAME=VALUE is expected")
+    return {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in texts)}
+
+
+@app.command()
+@_one_line_errors
+def export(
+    out: Annotated[Path, typer.Argument(help="file to write, such as seven.onnx")],
+    weights: Annotated[str, typer.Option(help="name, file or run folder")] = "seven",
+) -> None:
+    """Write a classifier as ONNX, checked against PyTorch (needs the extra onnx)."""
+    from emolib import classify, onnx_export
+
+    difference = onnx_export.export(classify.load(weights, device="cpu"), out)
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference from PyTorch {difference:.1e}")
+
+
+@app.command()
+@_one_line_errors
+def ship(
+    run: Annotated[Path, typer.Argument(help="folder of a run that trained a classifier of stills")],
+    name: Annotated[str, typer.Option(help="what it will be loaded by")],
+    crop: Annotated[str, typer.Option(help="how its pictures were cut: aligned or loose")],
+    trained_on: Annotated[str, typer.Option(help="its pictures in words, for the model card")],
+    out: Annotated[Path | None, typer.Option(help="folder of the file; the package's own where not given")] = None,
+    half: Annotated[bool, typer.Option("--half", help="store float16: half the size")] = False,
+) -> None:
+    """Make a run's weights a file that `--weights NAME` opens, with its temperature and facts."""
+    from emolib import shipping
+
+    path, facts = shipping.ship(run, name=name, crop=crop, trained_on=trained_on, out=out, half=half)
+    fitted = facts["temperature_fit"]
+    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    for when in ("before", "after"):
+        typer.echo(f"validation {when} the temperature: " + ", ".join(f"{k} {v:.4g}" for k, v in fitted[when].items()))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from pathlib import Path
 from emolib.roots import data_root
 
 NEEDED_FREE_BYTES = 2 * 2**30  # the embedded corpus, its frames and its runs take well below this
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 CODECS = {"h264": "r", "libx264": "w", "aac": "w"}  # read and write what the embedded corpus is made of
 
 
@@ -30,7 +31,17 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; nothing is changed and nothing leaves the machine."""
-    return [_python(), *_packages(), _cores(), _gpu(), _landmark_predictor(), *_codecs(), _disk()]
+    return [
+        _python(),
+        *_packages(),
+        _onnx(),
+        _shipped_weights(),
+        _cores(),
+        _gpu(),
+        _landmark_predictor(),
+        *_codecs(),
+        _disk(),
+    ]
 
 
 def _python() -> Finding:
@@ -54,6 +65,20 @@ def _packages() -> list[Finding]:
         if pinned and version.split("+")[0] != pinned[1]:
             wrong.append(Finding(name, False, f"version {version} is installed, {pinned[1]} was tested", needed=False))
     return wrong or [Finding("packages", True, f"{n_checked} required packages are installed as pinned")]
+
+
+def _onnx() -> Finding:
+    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    text = f"{', '.join(missing)} not installed: pip install -e '.[onnx]' for `emolib export`"
+    return Finding("extra onnx", not missing, text if missing else "`emolib export` works", needed=False)
+
+
+def _shipped_weights() -> Finding:
+    folder = Path(__file__).parent / "shipped"
+    names = sorted(file.stem for file in folder.glob("*.safetensors"))
+    return Finding(
+        "weights", bool(names), ", ".join(names) or f"none in {folder}: name some with --weights", needed=False
+    )
 
 
 def _cores() -> Finding:

@@ -17,6 +17,7 @@ _LUMA_PLANE = {
     *("yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p", "yuva420p", "nv12", "nv21"),
     *("yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "gray"),
 }
+_TAGS = "replace"  # a title that is no UTF-8 stops nobody from watching
 _FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 _LIMITED_TO_FULL = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 MAX_STILL_PIXELS = 100_000_000  # a larger still is taken for a decompression bomb
@@ -93,7 +94,7 @@ class Video:
         n_corrupt = n_untimed = 0
         first_s = None
         try:
-            with av.open(str(self.path)) as container:
+            with av.open(str(self.path), metadata_errors=_TAGS) as container:
                 stream = _video_stream(container, self.path)
                 stream.codec_context.thread_count = decoder_threads
                 stream.thread_type = "AUTO"
@@ -206,7 +207,7 @@ def _open(path: Path):
     if path.stat().st_size == 0:
         raise MediaError(path, "the file is empty")
     try:
-        return av.open(str(path))
+        return av.open(str(path), metadata_errors=_TAGS)
     except (av.FFmpegError, EOFError) as error:
         raise MediaError(path, f"not a media file, or broken ({_reason(error)})") from error
 
@@ -214,7 +215,10 @@ def _open(path: Path):
 def _video_stream(container, path: Path):
     if not container.streams.video:
         raise MediaError(path, "no video track")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise MediaError(path, "no decoder for its video track")
+    return stream
 
 
 def _reason(error: BaseException) -> str:

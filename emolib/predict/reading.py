@@ -1,0 +1,123 @@
+"""A stranger's picture, whatever its format, mode, size or turn, as upright 8-bit RGB of a size that fits in memory."""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from emolib.video import MediaError
+
+# A picture is read at 1/2, 1/3, ... of its size where it has more pixels than this: its faces stay far above 48 pixels.
+WORKING_PIXELS = 25_000_000
+# JPEG is decoded at 1/2, 1/4 or 1/8 straight from its blocks, so that its size costs time but no memory. Progressive
+# JPEG and all other formats have to be decoded whole.
+MAX_PIXELS, MAX_JPEG_PIXELS = 100_000_000, 1_500_000_000
+_DRAFTS = (8, 4, 2)
+# What Pillow raises on damaged files of one format or another (found by damaging 40,000 of 18 formats), beside its own.
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, LookupError, EOFError, struct.error)
+NOT_READ = frozenset({".heic", ".heif"})  # the format of many phones: Pillow has no decoder for it
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it was read.
+
+    Attributes
+    ----------
+    rgb : uint8 [H, W, 3], upright, transparency on white.
+    reduction : pixels of the file a pixel read, along each side; 1 for all but huge pictures.
+    note : what a reader of the result should know, or "".
+    """
+
+    rgb: np.ndarray
+    reduction: int = 1
+    note: str = ""
+
+    @property
+    def grey(self) -> np.ndarray:
+        """uint8 [H, W], ITU-R 601 luma: as `video.read_image_grey` reads the same file where `reduction` is 1."""
+        return np.asarray(Image.fromarray(self.rgb).convert("L"))
+
+
+def read(path: str | Path) -> Picture:
+    """Read a picture of any format and mode that Pillow knows; of an animated one the first frame.
+
+    EXIF rotation is applied, 16 bits are scaled to 8.
+
+    Raises
+    ------
+    MediaError
+        The file is missing, empty, broken or no picture, or has more than `MAX_JPEG_PIXELS` (JPEG that is not
+        progressive) or `MAX_PIXELS` (anything else).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MediaError(path, "no such file")
+    if path.stat().st_size == 0:
+        raise MediaError(path, "the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on damaged EXIF, which is then passed over, and on sizes, checked below
+            with _open(path) as image:
+                return _read(path, image)
+    except PILLOW_ERRORS as error:
+        if isinstance(error, MediaError):
+            raise
+        reason = _unknown(path) if isinstance(error, UnidentifiedImageError) else str(error)
+        raise MediaError(path, reason or type(error).__name__) from error
+
+
+def _unknown(path: Path) -> str:
+    if path.suffix.lower() in NOT_READ:
+        return "HEIC cannot be read; save the picture as JPEG or PNG"
+    return "no picture, or broken"
+
+
+def _open(path: Path) -> Image.Image:
+    """The opened file; Pillow's own limit, which knows nothing of decoding at a fraction, is lifted meanwhile."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(path)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _read(path: Path, image: Image.Image) -> Picture:
+    size, pixels = f"{image.width}x{image.height}", image.width * image.height
+    by_blocks = image.format == "JPEG" and not image.info.get("progressive")
+    limit = MAX_JPEG_PIXELS if by_blocks else MAX_PIXELS
+    if pixels > limit:
+        kind = "a JPEG that is not progressive" if by_blocks else "this format"
+        raise MediaError(path, f"{size} pixels, at most {limit:,} pixels are read of {kind}")
+    wanted = math.ceil(math.sqrt(pixels / WORKING_PIXELS))
+    reduction = 1
+    if by_blocks and wanted > 1:
+        reduction = next(k for k in reversed(_DRAFTS) if k >= wanted or k == _DRAFTS[0])
+        image.draft(image.mode, (image.width // reduction, image.height // reduction))
+    notes = [f"first of {n} frames"] if (n := getattr(image, "n_frames", 1)) > 1 else []
+    upright = _rgb(ImageOps.exif_transpose(image))
+    if (rest := math.ceil(math.sqrt(upright.width * upright.height / WORKING_PIXELS))) > 1:
+        reduction, upright = reduction * rest, upright.reduce(rest)
+    if reduction > 1:
+        notes.append(f"{size} pixels, read at 1/{reduction}")
+    return Picture(np.asarray(upright), reduction, "; ".join(notes))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        # as `video.read_image_grey`: a float file states no range, so it has to be 0 to 1 or 0 to 255
+        full = 65535 if image.mode.startswith("I") else 1 if values.max(initial=0) <= 1 else 255
+        image = Image.fromarray(cv2.convertScaleAbs(np.clip(values, 0, full), alpha=255 / full))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")

@@ -1,0 +1,195 @@
+"""How good is a classifier on labelled pictures? What `emolib evaluate` computes, prints and writes.
+
+Intervals are 95 % bootstrap intervals over *different* pictures: exact duplicates are drawn together, since the same
+pixels twice are no second sample. Nobody knows who is in a picture of most corpora of stills, so people are not units
+here. Nothing is fitted on the pictures: the temperature is the one that the weights bring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emolib import calibration, evaluation, intervals, posteriors, provenance
+from emolib.classify import Classifier, Ensemble
+from emolib.intervals import Interval
+from emolib.labelled_pictures import Pictures
+
+SCHEMA_VERSION = 1
+METRICS = {"accuracy": "accuracy", "uar": "unweighted average recall", "macro_f1": "macro F1"}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Numbers of one classifier on one set of pictures.
+
+    Attributes
+    ----------
+    metrics : name in `METRICS` -> Interval; its `n_subjects` is the number of different pictures.
+    per_class : a row a class: `class`, `n`, `recall`, `recall_low`, `recall_high`, `precision`, `f1`; NaN where
+        undefined (a class without pictures, or limits from a single picture).
+    confusion : counts; rows are the classes given, columns those predicted.
+    calibration : `calibration.summary`.
+    ece : expected calibration error; resampling makes it larger, so only its upper limit is shown
+        (`calibration.interval`).
+    """
+
+    n: int
+    metrics: dict[str, Interval]
+    per_class: pd.DataFrame
+    confusion: pd.DataFrame
+    calibration: dict[str, float]
+    ece: Interval
+
+
+def judge(
+    posterior: np.ndarray,
+    label: np.ndarray,
+    group: np.ndarray,
+    *,
+    classes: Sequence[str],
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Evaluation:
+    """Metrics with intervals.
+
+    Parameters
+    ----------
+    posterior : float [N, C], rows sum to 1.
+    label : int [N].
+    group : [N], the same value for samples that are no independent ones.
+    classes : C names.
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit, or there are fewer than two groups.
+    """
+    label, group, predicted = np.asarray(label), np.asarray(group), posterior.argmax(axis=1)
+    drawn = {"n_resamples": n_resamples, "seed": seed}
+    metrics = {name: intervals.subject_bootstrap(label, predicted, group, metric=name, **drawn) for name in METRICS}
+    per_class = evaluation.per_class(label, predicted, classes=classes)
+    limits = [_limits(predicted[label == k] == k, group[label == k], drawn) for k in range(len(classes))]
+    per_class = per_class.assign(recall_low=[low for low, _ in limits], recall_high=[high for _, high in limits])
+    counts = evaluation.confusion(label, predicted, n_classes=len(classes))
+    return Evaluation(
+        n=len(label),
+        metrics=metrics,
+        per_class=per_class[["class", "n", "recall", "recall_low", "recall_high", "precision", "f1"]],
+        confusion=pd.DataFrame(counts, index=pd.Index(classes, name="given"), columns=list(classes)),
+        calibration=calibration.summary(posterior, label),
+        ece=calibration.interval(posterior, label, group, **drawn),
+    )
+
+
+def _limits(right: np.ndarray, group: np.ndarray, drawn: dict) -> tuple[float, float]:
+    if len(np.unique(group)) < 2:
+        return np.nan, np.nan
+    interval = intervals.subject_mean(right, group, **drawn)
+    return interval.low, interval.high
+
+
+def describe(
+    found: Evaluation, pictures: Pictures, classifier: Classifier | Ensemble, *, place: str, views: int, **how: Any
+) -> dict[str, Any]:
+    """Everything worth keeping of an evaluation, for JSON; `how`: the options of `gather` that chose the pictures."""
+    digest = hashlib.sha256("\n".join(sorted(pictures.table["group"] + pictures.table["class"])).encode())
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": _command(place, classifier.name, views=views, **how),
+        "place": place,
+        **how,
+        "views": views,
+        "weights": [
+            {
+                "name": member.name,
+                "model": member.model,
+                "n_parameters": member.n_parameters,
+                "n_bytes": member.path.stat().st_size,
+                "sha256": provenance.hash_file(member.path),
+                "temperature": member.temperature,
+                "crop": member.crop,
+                "facts": member.facts,
+            }
+            for member in classifier.members
+        ],
+        "classes": list(classifier.classes),
+        "n_pictures": found.n,
+        "n_different_pictures": int(pictures.table["group"].nunique()),
+        "n_resized": pictures.n_resized,
+        "pictures_sha256": digest.hexdigest(),
+        "chance": float(pictures.table["label"].value_counts(normalize=True).max()),
+        **{name: vars(interval) for name, interval in found.metrics.items()},
+        "per_class": found.per_class.to_dict("records"),
+        "confusion": found.confusion.to_numpy(),
+        "calibration": {**found.calibration, "ece_limit": found.ece.high},
+        "dropped": pictures.dropped.to_dict("records"),
+        "unreadable": pictures.unreadable.to_dict("records"),
+        "n_excluded": len(pictures.excluded),
+        "emolib": version("emolib"),
+    }
+
+
+def _command(place: str, weights: str, **options: Any) -> str:
+    """The call of `emolib evaluate` that does this."""
+    call = ["emolib", "evaluate", place, "--weights", weights]
+    for name, value in options.items():
+        if isinstance(value, dict):
+            call += [part for key, one in value.items() for part in ("--option", f"{key}={one}")]
+        elif value not in (None, "", "*"):
+            call += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(call)
+
+
+def save(
+    folder: Path, found: Evaluation, pictures: Pictures, posterior: np.ndarray, description: dict[str, Any]
+) -> list[Path]:
+    """Write evaluation.json, per_class.csv, confusion.csv, pictures.csv, posteriors.parquet; returns the paths.
+
+    ``pictures.csv`` and ``posteriors.parquet`` (`posteriors.table`, fold -1, subset test) share the column `sample`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("evaluation.json", "per_class.csv", "confusion.csv", "pictures.csv", "posteriors.parquet")
+    paths = [folder / name for name in names]
+    classes = list(found.confusion.columns)
+    predicted = np.array(classes)[posterior.argmax(axis=1)]
+    sample = np.arange(len(posterior))
+    provenance.write_json(paths[0], description, where="evaluation")
+    found.per_class.to_csv(paths[1], index=False)
+    found.confusion.to_csv(paths[2])
+    pictures.table.assign(predicted=predicted).to_csv(paths[3], index_label="sample")
+    posteriors.write(posteriors.table(sample, posterior, classes=classes, fold=-1, subset="test"), paths[4])
+    return paths
+
+
+def text(found: Evaluation, pictures: Pictures) -> str:
+    """What `emolib evaluate` prints."""
+    n_different = next(iter(found.metrics.values())).n_subjects
+    lines = [f"{found.n} pictures, {n_different} different ones; intervals of 95 % over different pictures"]
+    lines += [f"{METRICS[name]:<26} {_percent(interval)}" for name, interval in found.metrics.items()]
+    ece = f"{100 * found.ece.value:.2f} % (97.5 % limit {100 * found.ece.high:.2f})"
+    lines.append(f"{'expected calibration error':<26} {ece}")
+    shown = found.per_class.copy()
+    for column in ("recall", "recall_low", "recall_high", "precision", "f1"):
+        shown[column] = (100 * shown[column]).map("{:.1f}".format)
+    lines += ["", "each class, in per cent", shown.to_string(index=False)]
+    lines += ["", "confusion (rows: the class given, columns: the class predicted)", found.confusion.to_string()]
+    notes = [f"{n} picture(s) of {name!r} dropped: no such class" for name, n in pictures.dropped.to_numpy()]
+    if pictures.n_resized:
+        notes.append(f"{pictures.n_resized} picture(s) resized to 48 x 48: they are taken for ready face crops")
+    if len(pictures.excluded):
+        first = pictures.excluded.iloc[0]
+        notes.append(f"{len(pictures.excluded)} other file(s) left alone, such as {first['source']}: {first['reason']}")
+    return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.2f} % [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"

@@ -1,0 +1,284 @@
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import made_classifiers
+import numpy as np
+import pandas as pd
+import pytest
+from made_classifiers import FER
+from PIL import Image
+from sklearn import metrics
+from typer.testing import CliRunner
+
+from emolib import classify, labelled_pictures, model_card, posteriors, still_evaluation
+from emolib.cli import app
+
+FER_ZIP = Path(__file__).parents[1] / "../shared/data/fer2013.zip"
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def draw(path: Path, seed: int, size=(48, 48)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return made_classifiers.save(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """FER's layout with everything that may go wrong: duplicates, other names, no class, no emotion, no picture."""
+    root = tmp_path_factory.mktemp("pictures") / "PrivateTest"
+    for number in range(60):
+        draw(root / FER[number % 7] / f"PrivateTest_{number}.png", number)
+    for copy in range(5):
+        shutil.copy(root / "angry" / "PrivateTest_0.png", root / "angry" / f"PublicTest_copy{copy}.png")
+    draw(root / "happiness" / "large.png", 100, size=(90, 70))  # another word for happy
+    draw(root / "contempt" / "PrivateTest_c.png", 101)
+    draw(root / "holiday" / "PrivateTest_h.png", 102)
+    (root / "sad" / "notes.txt").write_text("no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory, folder):
+    """The same with an empty, a truncated and a mislabelled file."""
+    root = tmp_path_factory.mktemp("broken") / "PrivateTest"
+    shutil.copytree(folder, root)
+    content = (root / "sad" / "PrivateTest_4.png").read_bytes()
+    for name, bad in {"empty.jpg": b"", "half.png": content[: len(content) // 2], "text.jpg": b"text"}.items():
+        (root / "sad" / f"PrivateTest_{name}").write_bytes(bad)
+    return root
+
+
+# ---- the command
+
+
+def test_numbers_are_those_of_the_pictures_and_posteriors_that_are_written(weights, folder, tmp_path):
+    result = call("evaluate", folder, "--weights", weights, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    pictures = pd.read_csv(tmp_path / "pictures.csv")
+    posterior = posteriors.read(tmp_path / "posteriors.parquet", classes=FER)
+    assert (posterior["sample"] == pictures["sample"]).all() and len(pictures) == 66 == found["n_pictures"]
+    predicted = posterior.filter(like="p_").to_numpy().argmax(1)
+    true = pictures["label"].to_numpy()
+    assert found["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(true, predicted))
+    assert found["uar"]["value"] == pytest.approx(metrics.balanced_accuracy_score(true, predicted))
+    assert found["macro_f1"]["value"] == pytest.approx(metrics.f1_score(true, predicted, average="macro"))
+    recall = metrics.recall_score(true, predicted, average=None)
+    np.testing.assert_allclose([row["recall"] for row in found["per_class"]], recall)
+    confusion = pd.read_csv(tmp_path / "confusion.csv", index_col=0)
+    assert (confusion.to_numpy() == metrics.confusion_matrix(true, predicted)).all()
+    assert (pictures["predicted"] == np.array(FER)[predicted]).all()
+    for metric in ("accuracy", "uar", "macro_f1"):
+        assert found[metric]["low"] <= found[metric]["value"] <= found[metric]["high"]
+    assert f"{100 * found['accuracy']['value']:.2f} %" in result.output
+
+
+def test_the_posterior_is_the_classifiers_and_each_picture_its_own(weights, folder, tmp_path):
+    assert call("evaluate", folder, "--weights", weights, "--views", 2, "--out", tmp_path).exit_code == 0
+    pictures = pd.read_csv(tmp_path / "pictures.csv")
+    one = int(pictures.index[pictures["source"] == "happiness/large.png"][0])
+    grey = classify.ready_crop(np.array(Image.open(folder / "happiness" / "large.png")))
+    expected = classify.load(weights).posterior(grey[None], views=2)[0]
+    found = posteriors.read(tmp_path / "posteriors.parquet", classes=FER).filter(like="p_").to_numpy()[one]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert pictures["label"][one] == FER.index("happy") and pictures["class"][one] == "happiness"
+
+
+def test_duplicates_are_one_picture_in_the_intervals(weights, folder, tmp_path):
+    assert call("evaluate", folder, "--weights", weights, "--out", tmp_path).exit_code == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["n_different_pictures"] == 61 == found["accuracy"]["n_subjects"]
+    groups = pd.read_csv(tmp_path / "pictures.csv").groupby("group").size()
+    assert sorted(groups.unique()) == [1, 6]
+
+
+def test_what_is_left_out_is_counted_and_named(weights, folder):
+    result = call("evaluate", folder, "--weights", weights)
+    assert "1 picture(s) of 'contempt' dropped: no such class" in result.output
+    assert "2 other file(s) left alone" in result.output and "1 picture(s) resized" in result.output
+
+
+def test_unreadable_pictures_are_named_and_the_rest_is_not_lost(weights, folder, broken, tmp_path):
+    result = call("evaluate", broken, "--weights", weights, "--out", tmp_path / "broken")
+    assert result.exit_code == 1
+    whole = call("evaluate", folder, "--weights", weights, "--out", tmp_path / "whole")
+    bad, good = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("broken", "whole"))
+    names = ["sad/PrivateTest_empty.jpg", "sad/PrivateTest_half.png", "sad/PrivateTest_text.jpg"]
+    assert [one["source"] for one in bad["unreadable"]] == names and all(name in result.output for name in names)
+    assert "3 picture(s) could not be read" in result.output and whole.exit_code == 0
+    assert bad["accuracy"] == good["accuracy"] and bad["pictures_sha256"] == good["pictures_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n"),
+    [
+        (["--only", "PublicTest_*"], 5),
+        (["--only", "PrivateTest_*"], 60),
+        (["--label-space", "fer7"], 66),
+    ],
+)
+def test_some_of_the_pictures(weights, folder, tmp_path, arguments, n):
+    draw(folder / "angry" / "PublicTest_other.png", 200)
+    result = call("evaluate", folder, "--weights", weights, "--out", tmp_path, *arguments)
+    (folder / "angry" / "PublicTest_other.png").unlink()
+    assert result.exit_code == 0, result.output
+    extra = "PrivateTest_*" not in arguments
+    assert json.loads((tmp_path / "evaluation.json").read_text())["n_pictures"] == n + extra
+
+
+def test_a_corpus_by_name_with_its_split(weights, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "fer" / "test")
+    result = call("evaluate", "fer2013", "--root", tmp_path / "fer", "--weights", weights, "--split", "test")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("60 pictures, 60 different ones")  # PublicTest_* is FER's validation part
+    listed = call("evaluate", tmp_path / "fer", "--weights", weights, "--split", "test")
+    assert listed.output.startswith("66 pictures")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{tmp}/nothing"], "neither a folder nor a corpus; there are "),
+        (["{tmp}"], "no picture (split any, names *)"),
+        (["{folder}", "--only", "absent*"], "names absent*"),
+        (["{folder}", "--split", "train"], "split train"),
+        (["{folder}", "--views", "3"], "views: 3 received"),
+        (["{folder}", "--root", "x"], "is no corpus"),
+        (["{folder}", "--label-space", "fer8"], "fer8"),
+        (["fer2013", "--root", "{folder}", "--option", "hash"], "NAME=VALUE"),
+        (["fer2013", "--root", "{folder}", "--option", "hash=1"], "its options are"),
+        (["ravdess", "--root", "{folder}"], "no sample"),
+        (["{folder}", "--weights", "absent"], "emolib ship"),
+        (["{folder}/sad", "--weights", "{weights}"], "no picture"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(weights, folder, tmp_path, arguments, message):
+    places = {"folder": folder, "weights": weights, "tmp": tmp_path}
+    arguments = [argument.format(**places) for argument in arguments]
+    given = [] if "--weights" in arguments else ["--weights", weights]
+    result = call("evaluate", *arguments, *given)
+    assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+
+
+def test_an_ensemble_is_evaluated_like_one(weights, folder, tmp_path):
+    other = made_classifiers.save(tmp_path / "other.safetensors", "baseline", seed=4)
+    result = call("evaluate", folder, "--weights", f"{weights},{other}", "--out", tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert result.exit_code == 0 and [one["model"] for one in found["weights"]] == ["vgg", "baseline"]
+
+
+# ---- classes by name
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "label_space", "expected"),
+    [
+        (["anger", "Happy", "fearful", "contempt"], FER, None, [0, 3, 2, -1]),
+        (["disgust", "happy", "fear", "anger", "surprise", "sad"], FER, "pedfe6", [1, 3, 2, 0, 5, 4]),
+        (["neutral", "calm", "surprised"], FER, "ravdess8", [6, 6, 5]),  # calm is neutral by the named mapping
+        (["neutral", "calm"], FER, None, [6, -1]),
+        (["angry", "happy", "surprise"], ("neutral", "positive", "negative"), "fer7", [2, 1, -1]),
+        (["happy", "sad"], ("sad", "happy"), "fer7", [1, 0]),  # classes of no space of ours: by emotion
+    ],
+)
+def test_classes_are_matched_by_name(names, classes, label_space, expected):
+    assert list(labelled_pictures.counterparts(names, classes, label_space=label_space).values()) == expected
+
+
+# ---- intervals
+
+
+def test_copies_of_pictures_narrow_no_interval():
+    rng = np.random.default_rng(0)
+    label, posterior = np.arange(80) % 2, rng.dirichlet([1, 1], 80)
+    group = np.arange(80).astype(str)
+    once = still_evaluation.judge(posterior, label, group, classes=["a", "b"])
+    ten = [np.repeat(values, 10, axis=0) for values in (posterior, label, group)]
+    copied = still_evaluation.judge(*ten, classes=["a", "b"])
+    for name in still_evaluation.METRICS:
+        assert copied.metrics[name].value == pytest.approx(once.metrics[name].value)
+        assert copied.metrics[name].low == pytest.approx(once.metrics[name].low, abs=1e-9)
+    pd.testing.assert_frame_equal(copied.per_class.drop(columns="n"), once.per_class.drop(columns="n"))
+
+
+def test_a_class_without_pictures_has_no_recall():
+    found = still_evaluation.judge(np.eye(3)[[0, 1, 1]], np.array([0, 1, 1]), np.arange(3), classes=["a", "b", "c"])
+    assert found.per_class["recall"].isna().tolist() == [False, False, True]
+    assert found.per_class["recall_low"].isna().tolist() == [True, False, True]  # one picture gives no interval
+    assert found.metrics["uar"].value == 1
+
+
+# ---- the model card
+
+
+@pytest.fixture
+def card_sources(weights, folder, tmp_path):
+    facts = dict.fromkeys(("run", "finished_utc", "stored"), "tiny/classifier/main") | {
+        "trained_on": "Drawn noise",
+        "code": {"git_commit": None, "emolib_version": "0", "git_dirty": None},
+        "params": {"epochs": 77},
+        "temperature_fit": dict.fromkeys(("before", "after"), {"n": 5, "ece": 0.1}),
+    }
+    file = made_classifiers.save(tmp_path / "seven.safetensors", facts=facts)
+    assert call("evaluate", folder, "--weights", file, "--out", tmp_path).exit_code == 0
+    cross = {"stage": "cross_corpus", "study": "s", "variant": "v"}
+    row = {"rule": "middle", "clips": "female", "n": 3, "n_subjects": 2, "chance": 0.25}
+    row |= {name: 0.5 for name in ("accuracy", "accuracy_low", "accuracy_high", "uar", "uar_low", "uar_high")}
+    sha256 = json.loads((tmp_path / "evaluation.json").read_text())["weights"][0]["sha256"]
+    cross["metrics"] = {"corpus": "clips", "rule": "middle", "weights_sha256": [sha256]}
+    cross["metrics"]["scores"] = [row | {"answer": answer} for answer in ("matched", "free")]
+    (tmp_path / "run.json").write_text(json.dumps(cross))
+    return file, [tmp_path / "evaluation.json", tmp_path / "run.json"]
+
+
+def test_the_cards_numbers_are_those_of_its_sources(card_sources):
+    file, sources = card_sources
+    text = model_card.card(str(file), sources)
+    found = json.loads(sources[0].read_text())
+    for share in (found["accuracy"]["value"], found["uar"]["low"], found["per_class"][3]["recall"]):
+        assert f"{100 * share:.1f}" in text
+    assert "Drawn noise" in text and "| `epochs` | `77` |" in text and "{{" not in text
+    assert text.count("| female | 3 | 2 | 50.0 % [50.0, 50.0] |") == 1
+
+
+def test_a_card_is_not_made_without_numbers_of_these_weights(card_sources, weights, tmp_path):
+    file, sources = card_sources
+    again = shutil.copy(sources[1], tmp_path / "again.json")
+    for name, given, message in (
+        (weights, sources, "its facts lack run"),
+        (file, sources[1:], "0 evaluations and 1 runs"),
+        (file, [*sources, again], "1 evaluations and 2 runs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model_card.card(str(name), given)
+    other = json.loads(sources[0].read_text())
+    other["weights"][0]["sha256"] = "0"
+    sources[0].write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="measured with other weights"):
+        model_card.card(str(file), sources[:1])
+
+
+# ---- real pictures
+
+
+def test_the_pictures_of_fer2013_are_all_read(weights, tmp_path):
+    if not FER_ZIP.is_file():
+        pytest.skip("../shared/data/fer2013.zip is not here")
+    with zipfile.ZipFile(FER_ZIP) as archive:
+        members = [name for name in archive.namelist() if "test/disgust/" in name or "test/surprise/" in name]
+        archive.extractall(tmp_path, [name for name in members if not name.endswith("/")])
+    [test] = tmp_path.rglob("test")
+    result = call("evaluate", test, "--weights", weights, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    counts = {row["class"]: row["n"] for row in json.loads((tmp_path / "out/evaluation.json").read_text())["per_class"]}
+    assert (counts["disgust"], counts["surprise"]) == (56, 415)

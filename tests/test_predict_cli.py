@@ -1,0 +1,164 @@
+"""``emolib predict``: mixed inputs, exit codes, what is printed and written, the camera."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from emolib import classify, labels, models
+from emolib.cli import app
+from emolib.predict import camera, output
+from emolib.render.clip import render_still
+from emolib.render.identity import identity
+
+CLASSES = labels.names("fer7")
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return render_still(identity(1, "01", female=True), {12: 2}, seed=3)[0]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    state = models.build("plain_cnn", len(CLASSES)).eval().state_dict()
+    classify.save_classifier(path, state, model="plain_cnn", classes=CLASSES, crop="aligned", facts={})
+    return path
+
+
+@pytest.fixture
+def media(tmp_path, portrait):
+    """A folder with two pictures of one stem, a video, a broken picture and a text."""
+    folder = tmp_path / "mes médias"
+    folder.mkdir()
+    Image.fromarray(portrait).save(folder / "a.png")
+    Image.fromarray(portrait[:, ::-1]).save(folder / "a.jpg")
+    (folder / "broken.jpg").write_bytes((folder / "a.jpg").read_bytes()[:900])
+    (folder / "notes.txt").write_text("no picture")
+    output.write_video(folder / "clip.mp4", [(k / 10, portrait) for k in range(6)], frame_rate_hz=10)
+    return folder
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+
+
+def test_a_batch_goes_on_after_a_bad_file_and_says_so(media, weights, tmp_path):
+    before = {file: file.read_bytes() for file in media.iterdir()}
+    out = tmp_path / "out"
+    result = call(media, tmp_path / "absent.png", "--weights", weights, "--out", out)
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert (
+        "2 could not be read:" in result.stderr
+        and "broken.jpg: " in result.stderr
+        and "absent.png: no such" in result.stderr
+    )
+    assert {file: file.read_bytes() for file in media.iterdir()} == before
+    assert sorted(file.name for file in out.iterdir()) == [
+        *("a-2.annotated.jpg", "a.annotated.jpg", "clip.annotated.mp4", "clip.html"),
+        *("predictions.csv", "predictions.json"),
+    ]
+    table = pd.read_csv(out / "predictions.csv")
+    assert [Path(source).name for source in table["source"]] == ["a.jpg", "a.png", *["clip.mp4"] * 6]
+    about = json.loads((out / "predictions.json").read_text("utf-8"))
+    assert [Path(one["source"]).name for one in about["sources"]] == ["a.jpg", "a.png", "clip.mp4"]
+    assert [Path(one["source"]).name for one in about["failures"]] == ["absent.png", "broken.jpg"]
+    assert about["sources"][2]["votes"][0]["n_frames"] == 6 and about["sources"][2]["files"]["page"] == "clip.html"
+    assert about["sources"][1]["answers"][0]["emotion"] == table["emotion"][1] and about["crop"] == "aligned"
+    lines = result.stdout.splitlines()
+    assert sum("a.png  face 0  " in line for line in lines) == 1
+    assert any("clip.mp4: " in line and "a face in 100.0% of 6 frames" in line for line in lines)
+
+
+def test_nothing_is_written_unless_asked_for(media, weights, monkeypatch):
+    monkeypatch.chdir(media)
+    before = sorted(media.rglob("*"))
+    result = call("a.png", "clip.mp4", "--weights", weights, "--frame-step", 2, "--views", 2)
+    assert result.exit_code == 0 and "of 3 frames" in result.stdout and sorted(media.rglob("*")) == before
+
+
+def test_results_inside_of_what_is_read_are_not_read_again(media, weights):
+    (media / "broken.jpg").unlink()
+    for _ in range(2):
+        result = call(media, "--weights", weights, "--out", media / "out", "--no-detect")
+        assert result.exit_code == 0, result.output
+        about = json.loads((media / "out" / "predictions.json").read_text("utf-8"))
+        assert len(about["sources"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to look at"),
+        (["{media}/a.png", "--weights", "nonsuch"], "nonsuch"),
+        (["{media}/a.png", "--frame-step", "0"], "--frame-step 0"),
+        (["{media}/a.png", "--views", "3"], "views: 3"),
+        (["{media}/a.png", "--device", "abacus"], "abacus"),
+        (["{media}", "--out", "{media}"], "choose another folder"),
+        (["{media}/a.png", "--out", "{media}/notes.txt"], "a folder is needed"),
+        (["{media}/a.png", "--camera", "front"], "--camera"),
+    ],
+)
+def test_errors_of_usage_are_one_line_and_exit_code_2(media, weights, arguments, message):
+    named = [argument.format(media=media) for argument in arguments]
+    result = call(*named, *([] if "--weights" in named else ["--weights", weights]))
+    assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+
+
+def test_only_failures_leave_empty_tables(tmp_path, weights):
+    (tmp_path / "empty").mkdir()
+    result = call(tmp_path / "empty", "--weights", weights, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "no picture or video in this folder" in result.stderr
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert table.empty and "p_happy" in table.columns
+
+
+class Camera:
+    """Stands for OpenCV's: some pictures, then nothing or Ctrl-C."""
+
+    def __init__(self, pictures, *, interrupted: bool = False):
+        self.pictures, self.interrupted, self.released = list(pictures), interrupted, False
+
+    def isOpened(self):  # noqa: N802 (OpenCV's name)
+        return bool(self.pictures) or self.interrupted
+
+    def read(self):
+        if self.pictures:
+            return True, self.pictures.pop(0)[..., ::-1]
+        if self.interrupted:
+            raise KeyboardInterrupt
+        return False, None
+
+    def release(self):
+        self.released = True
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_camera_is_a_video_until_it_ends_or_is_stopped(monkeypatch, tmp_path, weights, portrait, interrupted):
+    device = Camera([portrait, np.full_like(portrait, 120), portrait], interrupted=interrupted)
+    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda number: device)
+    result = call("--camera", 0, "--weights", weights, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "camera 0: " in result.stdout and "of 3 frames" in result.stdout and device.released
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    assert table["face"].notna().tolist() == [True, False, True] and (table["time_s"].diff().dropna() > 0).all()
+    assert {"camera-0.annotated.mp4", "camera-0.html"} <= {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [(Camera([]), "cannot be opened"), (Camera([], interrupted=True), "stopped before the first picture")],
+)
+def test_no_camera_is_a_clear_error(monkeypatch, weights, device, message):
+    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda number: device)
+    result = call("--camera", 3, "--weights", weights)
+    assert result.exit_code == 1 and "camera 3: " in result.stderr and message in result.stderr
