@@ -5,7 +5,8 @@
 | `nested` | subjects taken out of the training subjects; the test subjects are seen once |
 | `reference` | the test rows themselves, as the published systems did: only for comparison with their numbers |
 
-Folds and parts of stills, where samples stand for themselves, come from `stills` and are public here too.
+Of stills, where samples stand for themselves, `still_folds` are stratified by class; what groups and parts there are
+comes from `stills` and is public here too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emolib.stills import MissingClassWarning, StillSplit, split_stills, stratified_folds, warn_of_missing_classes
+from emolib.stills import (
+    MissingClassWarning,
+    StillSplit,
+    dealt_folds,
+    split_stills,
+    still_groups,
+    stratified_folds,
+    warn_of_missing_classes,
+)
 
 __all__ = [
     "NAMED_FOLDS",
@@ -25,8 +34,11 @@ __all__ = [
     "Fold",
     "MissingClassWarning",
     "StillSplit",
+    "dealt_folds",
     "make_folds",
     "split_stills",
+    "still_folds",
+    "still_groups",
     "stratified_folds",
     "subject_folds",
 ]
@@ -147,6 +159,59 @@ def make_folds(
         label = manifest["label"].to_numpy()
         rows = {part: getattr(made[-1], part) for part in ("train", "validation", "test")}
         warn_of_missing_classes(f"fold {k}", rows, label, label)
+    return made
+
+
+def still_folds(
+    label: np.ndarray,
+    usable: np.ndarray,
+    *,
+    n_folds: int,
+    protocol: str = "nested",
+    seed: int,
+    validation_share: float = 0.1,
+    groups: np.ndarray | None = None,
+) -> list[Fold]:
+    """Train, validation and test rows of every fold of stills, stratified by class and shuffled (system B).
+
+    Parameters
+    ----------
+    label : int [N]
+    usable : bool [N]
+        All others are in no fold.
+    n_folds, seed : as for `stratified_folds` (`dealt_folds` where there are groups).
+    protocol : "nested" or "reference"
+    validation_share : float in (0, 0.5]
+        Under `nested`, of each fold's training rows: a k-th, k = 1 / share rounded.
+    groups : [N], optional
+        Rows of one group are never in two parts of a fold (`still_groups`). None: duplicates may be, as published.
+
+    Raises
+    ------
+    ValueError
+        Unknown protocol, a share out of range, or a class too small for so many folds.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    if not 0 < validation_share <= 0.5:
+        raise ValueError(f"validation_share = {validation_share}: a share above 0 and up to 0.5 is allowed")
+    label, rows, made = np.asarray(label), np.flatnonzero(usable), []
+
+    def drawn(rows: np.ndarray, n: int) -> np.ndarray:
+        if groups is None:
+            return stratified_folds(label[rows], n_folds=n, seed=seed)
+        return dealt_folds(label[rows], groups[rows], n_folds=n, seed=seed)
+
+    fold = drawn(rows, n_folds)
+    for k in range(n_folds):
+        training, test = rows[fold != k], rows[fold == k]
+        validation = test
+        if protocol == "nested":
+            held_out = drawn(training, round(1 / validation_share)) == 0
+            training, validation = training[~held_out], training[held_out]
+        made.append(Fold(k, training, validation, test))
+        parts = {"train": training, "validation": validation, "test": test}
+        warn_of_missing_classes(f"fold {k}", parts, label[rows], label)
     return made
 
 

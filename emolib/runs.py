@@ -253,7 +253,8 @@ def begin(
     ----------
     stage, variant, study : where the run will lie: ``data/runs/<study>/<stage>/<variant>``.
     params : what decides the result; recorded, and the key of `Run.checkpoints`.
-    upstream : runs that it reads, each "stage/variant", of the same study or, where it has none, of `base_study`.
+    upstream : runs that it reads, each "stage/variant", of the same study or, where it has none, of `base_study`; or
+        "study/stage/variant", of any other study, which is never made here.
     base_study : the study that this one is built on; its runs are recorded with its name. "": none.
     make_missing : execute the notebooks of missing upstream stages first, as ``params/<study>.yaml`` says.
 
@@ -264,15 +265,16 @@ def begin(
     """
     for name, what in ((study, "study"), (stage, "stage"), (variant, "variant")):
         check_name(name, what=what)
-    pairs = {name: _split(name) for name in upstream}
+    parts = {name: _split(name) for name in upstream}
     places = [place for place in (study, base_study) if place]
-    if make_missing and not all(any(_is_complete(place, name) for place in places) for name in pairs):
+    own = [name for name, (other, *_) in parts.items() if not other]  # and of its base
+    if make_missing and not all(any(_is_complete(place, name) for place in places) for name in own):
         from emolib import study as studies  # at call time: `study` imports this module
 
         with atomic.locked(study_folder(study) / ".lock"):
-            studies.execute_missing(study, list(pairs))
-    found = {name: next((place for place in places if _is_complete(place, name)), study) for name in pairs}
-    opened = {name: load(found[name], *pair) for name, pair in pairs.items()}
+            studies.execute_missing(study, own)
+    found = {name: next((place for place in places if _is_complete(place, name)), study) for name in own}
+    opened = {name: load(other or found[name], *run) for name, (other, *run) in parts.items()}
     parent = study_folder(study) / stage
     parent.mkdir(parents=True, exist_ok=True)
     atomic.remove_abandoned(parent, variant)
@@ -284,11 +286,12 @@ def begin(
     return Run(study=study, stage=stage, variant=variant, params=plain_params, upstream=opened, folder=folder)
 
 
-def _split(name: str) -> tuple[str, str]:
-    stage, slash, variant = name.partition("/")
-    if not slash:
-        raise ValueError(f"upstream {name!r}: 'stage/variant' expected, such as '{name}/main'")
-    return check_name(stage, what="stage"), check_name(variant, what="variant")
+def _split(name: str) -> tuple[str, ...]:
+    """Study ("" where the name has none), stage and variant."""
+    parts = ["", *name.split("/")][-3:]
+    if name.count("/") not in (1, 2):
+        raise ValueError(f"upstream {name!r}: 'stage/variant' or 'study/stage/variant' expected, such as '{name}/main'")
+    return parts[0], check_name(parts[1], what="stage"), check_name(parts[2], what="variant")
 
 
 def _utc_now() -> str:

@@ -32,9 +32,9 @@ A study file::
 
 A stage without variants, grids and chains has the one variant ``main``. Every job gets ``study`` and ``variant``;
 ``seed``, ``base_study`` and ``make_missing: false`` where its notebook has these parameters. A parameter of
-`RUN_PARAMETERS` that names a run, and each variant in ``compared``, is a need by itself; in the repetition with another
-seed it names that run's own repetition, where there is one. The runs of a base lie in the base's own folder, shared by
-all studies built on it; only those that are needed are jobs.
+`study_file.RUN_PARAMETERS` that names a run, and each variant in ``compared`` and ``teachers``, is a need by itself; in
+the repetition with another seed such a parameter names that run's own repetition, where there is one. The runs of a
+base lie in the base's own folder, shared by all studies built on it; only those that are needed are jobs.
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ from emolib.roots import check_name, project_root, study_folder
 from emolib.study_file import Variant, suggest
 
 IMPLIED = ("study", "base_study", "variant", "make_missing")  # set by the expansion, so not allowed in a study's params
-# may name a run, "stage/variant"
-RUN_PARAMETERS = ("judged_by", "within", "matched_to", "previous", "start_from", "inner_start_from", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -212,9 +210,9 @@ def _needs(where: str, needs: Any, above: list[Job]) -> tuple[str, ...]:
 def _name_runs(where: str, params: dict[str, Any], variant: Variant, above: list[Job]) -> list[str]:
     """Runs that `params` name, which are checked, and exchanged for their repetition with the variant's own seed."""
     known, found = {job.name for job in above}, []
-    for key in RUN_PARAMETERS:
+    for key in study_file.RUN_PARAMETERS:
         name = params.get(key)
-        if not isinstance(name, str) or "/" not in name:
+        if not isinstance(name, str) or "/" not in name or study_file.of_another_study(f"{where}: {key}", name):
             continue
         if name not in known:
             raise ValueError(f"{where}: {key}: {name!r} is none of the variants above it; {suggest(name, known)}")
@@ -223,9 +221,10 @@ def _name_runs(where: str, params: dict[str, Any], variant: Variant, above: list
             params[key] = repetition
         found.append(params[key])
     runs = study_file.addresses(params.get("compared") or [], params.get("seeds") or [])
-    for name in (name for of_row in runs.values() for name in of_row):
+    named = [("compared", name) for of_row in runs.values() for name in of_row]
+    for key, name in [*named, *(("teachers", name) for name in params.get("teachers") or [])]:
         if name not in known:
-            raise ValueError(f"{where}: compared: {name!r} is none of the variants above it; {suggest(name, known)}")
+            raise ValueError(f"{where}: {key}: {name!r} is none of the variants above it; {suggest(name, known)}")
         found.append(name)
     return found
 

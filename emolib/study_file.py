@@ -15,10 +15,17 @@ from typing import Any
 
 import yaml
 
+from emolib.roots import project_root
+
 STUDY_KEYS = {"study", "title", "description", "seed", "base", "stages"}
 STAGE_KEYS = {"notebook", "needs", "params", "variants", "grids", "chains", "seeds", "threads"}
 GRID_KEYS = {"name", "params", "values"}
 CHAIN_KEYS = {"name", "params", "values", "first"}
+# may name a run: "stage/variant", or "study/stage/variant" of another study, which has to be run before
+RUN_PARAMETERS = (
+    *("judged_by", "within", "matched_to", "previous", "start_from", "inner_start_from", "pretrained"),
+    "guide",  # also a guide's name
+)
 FLOAT_READ_AS_TEXT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 
@@ -42,6 +49,23 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key if isinstance(key, str) else repr(key))
         return super().construct_mapping(node, deep)
+
+
+def of_another_study(where: str, name: str) -> bool:
+    """Whether `name` is "study/stage/variant", a run of a study that is no part of this one: it is not made for this.
+
+    Raises
+    ------
+    ValueError
+        There is no such study.
+    """
+    study, *run = name.split("/")
+    if len(run) != 2:
+        return False
+    studies = [file.stem for file in (project_root() / "params").glob("*.yaml")]
+    if study not in studies:
+        raise ValueError(f"{where}: {name!r}: there is no study {study!r}; {suggest(study, studies)}")
+    return True
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
 
 from emolib import folds
 
@@ -112,6 +113,92 @@ def test_stratified_folds_spread_every_class_and_keep_groups_together():
     grouped = pd.Series(folds.stratified_folds(label, n_folds=5, seed=2020, groups=group))
     assert (grouped.groupby(group).nunique() == 1).all() and set(grouped) == set(range(5))
     np.testing.assert_array_equal(fold, folds.stratified_folds(label, n_folds=5, seed=2020))
+
+
+def test_equal_pixels_and_equal_people_are_one_group():
+    images = np.zeros((5, 4, 4), dtype=np.uint8)
+    images[[0, 1, 2, 3, 4], 0, 0] = [1, 2, 1, 3, 4]
+    group = folds.still_groups(images, ["a", "b", "c", "c", "d"])  # 0 = 2 by pixels, 2 = 3 by person
+    assert group[0] == group[2] == group[3] and len({group[0], group[1], group[4]}) == 3
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_folds=st.integers(2, 5),
+    protocol=st.sampled_from(folds.PROTOCOLS),
+    share=st.floats(0.1, 0.5),
+    grouped=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore::emolib.folds.MissingClassWarning")  # a class may lie in few groups
+def test_folds_of_stills_test_each_once_and_part_no_group(seed, n_folds, protocol, share, grouped):
+    rng = np.random.default_rng(seed)
+    label, usable = rng.integers(0, 3, 400), rng.random(400) < 0.9
+    group = rng.integers(0, 250, 400) if grouped else None
+    options = {"n_folds": n_folds, "protocol": protocol, "validation_share": share, "groups": group, "seed": seed}
+    made = folds.still_folds(label, usable, **options)
+    np.testing.assert_array_equal(np.sort(np.concatenate([f.test for f in made])), np.flatnonzero(usable))
+    for fold in made:
+        learned, validated, tested = (set(rows.tolist()) for rows in (fold.train, fold.validation, fold.test))
+        assert learned and validated and not learned & tested and not learned & validated
+        assert learned | validated | tested == set(np.flatnonzero(usable).tolist())
+        assert (validated == tested) if protocol == "reference" else not validated & tested
+        if grouped:
+            parts = [set(group[rows]) for rows in (fold.train, fold.validation, fold.test)]
+            assert not parts[0] & parts[2] and not parts[0] & parts[1]
+            assert protocol == "reference" or not parts[1] & parts[2]
+        else:
+            assert len(tested) == pytest.approx(usable.sum() / n_folds, abs=4)
+            if protocol == "nested":
+                assert len(validated) == pytest.approx(len(learned | validated) / round(1 / share), abs=4)
+    again = folds.still_folds(label, usable, **options)
+    np.testing.assert_array_equal(again[1].train, made[1].train)
+
+
+@given(seed=st.integers(0, 10_000), n_folds=st.integers(2, 6), n_groups=st.integers(20, 300))
+@settings(max_examples=30, deadline=None)
+def test_dealt_folds_keep_groups_together_and_are_even(seed, n_folds, n_groups):
+    rng = np.random.default_rng(seed)
+    label = rng.choice(3, 300, p=[0.7, 0.2, 0.1])
+    group = rng.integers(0, n_groups, 300)
+    fold = folds.dealt_folds(label, group, n_folds=n_folds, seed=seed)
+    assert (pd.Series(fold).groupby(group).nunique() == 1).all()
+    largest = np.bincount(group).max()
+    for k in range(3):
+        count = np.bincount(fold[label == k], minlength=n_folds)
+        assert count.max() - count.min() <= 2 * largest + 2
+    np.testing.assert_array_equal(fold, folds.dealt_folds(label, group, n_folds=n_folds, seed=seed))
+
+
+def test_dealt_folds_of_rows_alone_are_as_even_as_can_be():
+    label = np.random.default_rng(0).choice(3, 300, p=[0.7, 0.2, 0.1])
+    fold = folds.dealt_folds(label, np.arange(300), n_folds=5, seed=1)
+    for k in range(3):
+        count = np.bincount(fold[label == k], minlength=5)
+        assert count.max() - count.min() <= 1
+    assert (fold != folds.dealt_folds(label, np.arange(300), n_folds=5, seed=2)).any()
+
+
+def test_folds_of_stills_without_groups_are_those_of_scikit_learn():
+    label = np.random.default_rng(1).integers(0, 3, 200)
+    made = folds.still_folds(label, np.ones(200, bool), n_folds=5, protocol="reference", seed=2020)
+    expected = StratifiedKFold(5, shuffle=True, random_state=2020).split(label, label)
+    for fold, (train, test) in zip(made, expected, strict=True):
+        np.testing.assert_array_equal(fold.train, train)
+        np.testing.assert_array_equal(fold.test, test)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"protocol": "loose"}, "'loose'.*nested, reference"),
+        ({"validation_share": 0.6}, "validation_share = 0.6"),
+        ({"n_folds": 30}, "n_folds = 30.*class"),
+    ],
+)
+def test_folds_of_stills_that_cannot_be_made_are_errors(options, says):
+    with pytest.raises(ValueError, match=says):
+        folds.still_folds(np.arange(60) % 3, np.ones(60, bool), **({"n_folds": 5, "seed": 0} | options))
 
 
 def stills(n_subjects=60, per_subject=5, split=""):

@@ -106,13 +106,6 @@ def divided(seed, **options):
     return frames.join(label_noise.divide(frames, **(asked | {"cross_fit_folds": 3, "seed": seed} | options)))
 
 
-def test_equal_pixels_and_equal_people_are_one_group():
-    images = np.zeros((5, 4, 4), dtype=np.uint8)
-    images[[0, 1, 2, 3, 4], 0, 0] = [1, 2, 1, 3, 4]
-    group = label_noise.groups(images, ["a", "b", "c", "c", "d"])  # 0 = 2 by pixels, 2 = 3 by person
-    assert group[0] == group[2] == group[3] and len({group[0], group[1], group[4]}) == 3
-
-
 @given(st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
 def test_no_group_is_on_two_sides(seed):

@@ -27,15 +27,66 @@ def test_parameter_counts(name, n_classes, n_parameters):
     assert sum(tensor.numel() for tensor in model.parameters()) == n_parameters
 
 
+def conv_parameters(n_in: int, n_out: int, size: int = 3, *, bias: bool = True, norm: bool = False) -> int:
+    return size * size * n_in * n_out + n_out * bias + 2 * n_out * norm
+
+
+def test_plain_cnn_has_as_many_parameters_as_its_formula_says():
+    convs = sum(conv_parameters(n_in, n_out) for n_in, n_out in [(1, 32), (32, 64), (64, 128), (128, 256)])
+    hidden, last = 256 * (48 // 2**4) ** 2 * 512 + 512, 512 * 7 + 7
+    model = models.build("plain_cnn", 7)
+    assert sum(tensor.numel() for tensor in model.parameters()) == convs + hidden + last == 1_571_591
+
+
+def test_vgg_has_as_many_parameters_as_its_formula_says():
+    model = models.build("vgg", 7, widths=[8, 16], blocks=[1, 2])
+    normed = sum(conv_parameters(*pair, bias=False, norm=True) for pair in [(1, 8), (8, 16), (16, 16)])
+    assert sum(tensor.numel() for tensor in model.parameters()) == normed + 16 * 7 + 7
+
+
+def test_resnet_has_as_many_parameters_as_its_formula_says():
+    model = models.build("resnet", 7, widths=[8, 16], blocks=[1, 1], stem_width=4, squeeze=False)
+    threes = [(1, 4), (4, 8), (8, 8), (8, 16), (16, 16)]
+    normed = sum(conv_parameters(*pair, bias=False, norm=True) for pair in threes)
+    normed += sum(conv_parameters(*pair, 1, bias=False, norm=True) for pair in [(4, 8), (8, 16)])
+    assert sum(tensor.numel() for tensor in model.parameters()) == normed + 16 * 7 + 7
+
+
 @pytest.mark.parametrize("name", models.MODELS)
 @pytest.mark.parametrize("n_classes", [2, 7])
 def test_shapes(name, n_classes):
-    model = models.build(name, n_classes, second_dropout=0.5).eval()
+    model = models.build(name, n_classes).eval()
     image, guide = pictures(3), pictures(3, seed=1)
     embedding = model.embed(image, guide)
-    assert model(image, guide).shape == (3, n_classes) and embedding.shape == (3, models.EMBEDDING_SIZE)
+    assert model(image, guide).shape == (3, n_classes) and embedding.shape == (3, model.embedding_size)
     assert (embedding >= 0).all()
     torch.testing.assert_close(model.classifier(embedding), model(image, guide))
+    if not model.needs_guide:
+        torch.testing.assert_close(model(image), model(image, guide))
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet"])
+@pytest.mark.parametrize("size", [16, 33, 48, 64])
+def test_compact_networks_read_pictures_of_any_size(name, size):
+    model = models.build(name, 3).eval()
+    assert model(torch.zeros(2, 1, size, size)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("first_stride", "size"), [(1, 24), (2, 12)])
+def test_stages_of_a_resnet_halve_the_picture(first_stride, size):
+    model = models.build("resnet", 3, widths=[4, 8], blocks=[1, 1], first_stride=first_stride).eval()
+    assert model.features(pictures(1)).shape == (1, 8, size, size)
+
+
+def test_drop_path_skips_branches_while_training_only():
+    model = models.build("resnet", 3, widths=[8], blocks=[2], stem_width=8, drop_path=0.5)
+    x = pictures(1).repeat(16, 8, 1, 1).relu()
+    block = model.features[3].eval()
+    assert torch.equal(*block(x)[:2])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        same = [torch.allclose(out, own) for out, own in zip(block.train()(x), x, strict=True)]
+    assert any(same) and not all(same)
 
 
 def test_cnn_is_the_published_one():
@@ -89,11 +140,20 @@ def test_the_guide_decides_the_transform_and_the_image_is_warped():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("resnet", 3, {}), ValueError, "'resnet' received, allowed are baseline, original, guided"),
+        (("alexnet", 3, {}), ValueError, "'alexnet' received, allowed are baseline, original, guided"),
         (("guided", 1, {}), ValueError, "n_classes: 1"),
         (("guided", 3, {"droput": 0.5}), TypeError, "droput received, allowed are second_dropout"),
         (("guided", 3, {"transform_from": "image"}), TypeError, "transform_from"),
         (("guided", 3, {"second_dropout": 1.0}), ValueError, r"\[0, 1\) is allowed"),
+        (("plain_cnn", 1, {}), ValueError, "n_classes: 1"),
+        (("plain_cnn", 3, {"dropout": 1.0}), ValueError, "dropout: 1.0"),
+        (("plain_cnn", 3, {"widths": [8]}), TypeError, "widths received, allowed are dropout"),
+        (("vgg", 3, {"widths": [8], "blocks": [1, 1]}), ValueError, r"widths \[8\], blocks \[1, 1\]"),
+        (("vgg", 3, {"widths": [], "blocks": []}), ValueError, "as many of one as of the other"),
+        (("resnet", 3, {"widths": [0], "blocks": [1]}), ValueError, "1 or more each"),
+        (("resnet", 3, {"drop_path": 1.0}), ValueError, "drop_path 1.0"),
+        (("resnet", 3, {"first_stride": 3}), ValueError, "first_stride: 3 received, 1 or 2"),
+        (("resnet", 1, {}), ValueError, "n_classes: 1"),
     ],
 )
 def test_build_refuses(arguments, error, message):
@@ -116,6 +176,13 @@ def test_transfer_replaces_the_last_layer_only():
     assert torch.equal(model.classifier.weight, fresh)
     assert all(torch.equal(model.state_dict()[name], source.state_dict()[name]) for name in report.taken)
     assert "started afresh: classifier.weight, classifier.bias" in str(report)
+
+
+@pytest.mark.parametrize("name", ["plain_cnn", "vgg", "resnet"])
+def test_classifiers_start_from_one_of_other_classes(name):
+    source, model = models.build(name, 3), models.build(name, 7)
+    report = models.load_transfer(model, source.state_dict(), skip=(model.last_layer,))
+    assert report.replaced == ["classifier.weight", "classifier.bias"] and not report.missing
 
 
 def test_transfer_takes_a_last_layer_that_fits():

@@ -21,3 +21,14 @@ def test_no_name_is_no_result_and_an_unknown_one_is_an_error():
     assert published.table("").empty and tuple(published.table("").columns) == published.COLUMNS
     with pytest.raises(ValueError, match="'pedfe': one of ravdess_thesis"):
         published.table("pedfe")
+
+
+def test_system_b_as_published():
+    table = published.still_table("guided_fer2013")
+    assert tuple(table.columns) == published.STILL_COLUMNS
+    shown = (100 * table.set_index("variant")["accuracy"]).round(2).to_dict()
+    assert shown == {"original": 72.92, "saliency": 74.93, "best of all variants, transfer": 76.01}
+    assert (table["corpus"] == "FER-2013").all() and (table["protocol"] == "reference").all()
+    assert published.still_table("").empty
+    with pytest.raises(ValueError, match="'ravdess_thesis': one of guided_fer2013"):
+        published.still_table("ravdess_thesis")

@@ -62,7 +62,10 @@ def check_members(members: Sequence[Member], label: np.ndarray, network: Network
         for field in ("train", "validation"):
             _check_rows(getattr(member, field), label, network.n_classes, where=f"{where}, {field}")
         common = np.intersect1d(member.train, member.validation)
-        if len(common):
+        if member.stops_on_training:
+            if not np.array_equal(member.train, member.validation):
+                raise ValueError(f"{where}: it stops on its training rows, but train and validation differ")
+        elif len(common):
             raise ValueError(f"{where}: {len(common)} row(s) in train and in validation, row {common[0]} for example")
         try:
             start(member, network)

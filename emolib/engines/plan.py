@@ -33,7 +33,8 @@ class Recipe:
     warmup_share : share of all steps, 0 to below 1, over which the rate rises linearly first (either schedule).
     clip_norm : largest Euclidean norm of a member's gradient, None for no limit.
     class_weights : weigh the training loss by n / (classes * n_class) of the member's own training labels.
-    mixed_precision : bfloat16 autocast; CUDA only.
+    mixed_precision : train in bfloat16 (autocast; judged on the validation rows in float32). A CPU gains where it has
+        instructions for it (avx512_bf16, amx), else it loses.
     monitor : what early stopping and the best epoch look at on the validation rows: "accuracy" or "loss".
     horizontal_flip : mirror a random half of the training images (each with its guide).
 
@@ -100,6 +101,7 @@ class Member:
     train, validation : int64 [n], int64 [m]; rows of the arrays, without a common row.
     seed : 0 or more; decides the fresh weights, the order of the samples, flips and dropout.
     initial : weights to start from (`emolib.models.load_transfer`), None for fresh ones.
+    stops_on_training : `validation` is `train` itself, on purpose: a last training on all data (system B).
     """
 
     name: str
@@ -107,6 +109,7 @@ class Member:
     validation: np.ndarray
     seed: int
     initial: dict[str, Tensor] | None = field(default=None, repr=False)
+    stops_on_training: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ of sample), `detection` (filters as finders of wrong labels), `learning` (traini
 own video, so filters take their quantiles over a class.
 """
 
-from emolib.label_noise.cross_fit import divide, groups, judge, judges, select
+from emolib.label_noise.cross_fit import divide, judge, judges, select
 from emolib.label_noise.detection import known_only, quality
 from emolib.label_noise.learning import answers, controls, members, results, summary, tests, variants, verdict
 from emolib.label_noise.truths import TRUTHS, truth
 
 __all__ = [
-    "TRUTHS", "answers", "controls", "divide", "groups", "judge", "judges", "known_only", "members", "quality",
+    "TRUTHS", "answers", "controls", "divide", "judge", "judges", "known_only", "members", "quality",
     "results", "select", "summary", "tests", "truth", "variants", "verdict",
 ]  # fmt: skip

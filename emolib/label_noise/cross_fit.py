@@ -8,30 +8,13 @@ Source: Northcutt et al. 2021, arXiv 1911.00068 (confident learning asks for pos
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import train_test_split
 
 from emolib import filters, posteriors, stills, training
-
-
-def groups(images: np.ndarray, subject: Sequence[str]) -> np.ndarray:
-    """Code of each still's group, int [N]: pixel-identical stills and stills of one subject are in one.
-
-    Parameters
-    ----------
-    images : uint8 [N, H, W], of stills with a face (all others are equally black)
-    """
-    person = pd.factorize(np.asarray(subject))[0]
-    pixels = pd.factorize(np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images]))
-    size = person.max() + 1 + len(pixels[1])
-    linked = coo_array((np.ones(len(person)), (person, person.max() + 1 + pixels[0])), shape=(size, size))
-    return connected_components(linked, directed=False)[1][person]
 
 
 def divide(

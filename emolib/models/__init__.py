@@ -1,10 +1,13 @@
 """Networks by name.
 
-| name | what its spatial transformer looks at |
+| name | what it is |
 |---|---|
-| ``baseline`` | there is no spatial transformer |
-| ``original`` | the image itself |
-| ``guided`` | the guide image given beside the image (landmarks, saliency, ...) |
+| ``baseline`` | system B's CNN without a spatial transformer |
+| ``original`` | the same behind a spatial transformer that looks at the image itself |
+| ``guided`` | the same behind one that looks at the guide image given beside the image (landmarks, saliency, ...) |
+| ``plain_cnn`` | system D's four convolutions |
+| ``vgg`` | plain stacks of normalised convolutions, of any width and depth |
+| ``resnet`` | residual blocks with squeeze and excitation, of any width and depth |
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from functools import partial
 
 from torch import nn
 
+from emolib.models.compact import ResNet, Vgg
 from emolib.models.deep_emotion import EMBEDDING_SIZE, IMAGE_SIZE_PX, DeepEmotion
+from emolib.models.plain_cnn import PlainCnn
 from emolib.models.transfer import TransferReport, load_transfer
 from emolib.models.weights import Weights, load_weights, save_weights
 
@@ -35,6 +40,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "baseline": partial(DeepEmotion, transform_from="nothing"),
     "original": partial(DeepEmotion, transform_from="image"),
     "guided": partial(DeepEmotion, transform_from="guide"),
+    "plain_cnn": partial(PlainCnn),
+    "vgg": partial(Vgg),
+    "resnet": partial(ResNet),
 }
 
 
@@ -45,12 +53,13 @@ def build(name: str, n_classes: int, **options) -> nn.Module:
     ----------
     name : a key of `MODELS`.
     n_classes : number of logits, at least 2.
-    **options : of the model; all three take ``second_dropout`` (0 or more and below 1, default 0).
+    **options : of the model: ``second_dropout`` for the first three; see `PlainCnn`, `Vgg` and `ResNet`.
 
     Returns
     -------
-    A module with ``forward(image, guide=None) -> [B, n_classes]`` and ``embed(image, guide=None) -> [B, 50]``; images
-    and guides are float32 [B, 1, 48, 48] in [-1, 1].
+    A module with ``forward(image, guide=None) -> [B, n_classes]`` and ``embed(image, guide=None) ->
+    [B, embedding_size]`` (50 for the first three); images and guides are float32 [B, 1, 48, 48] in [-1, 1]. Its
+    ``last_layer`` is named ``classifier``.
 
     Raises
     ------

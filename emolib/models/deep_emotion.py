@@ -71,6 +71,7 @@ class DeepEmotion(nn.Module):
     """
 
     last_layer = "classifier"
+    embedding_size = EMBEDDING_SIZE
 
     def __init__(self, n_classes: int, *, transform_from: str, second_dropout: float = 0.0):
         super().__init__()
