@@ -149,10 +149,7 @@ class Run:
         self.study, self.stage, self.variant, self.params = study, stage, variant, params
         self.folder = folder
         self._upstream = upstream
-        self._inputs = {
-            name if run.info["study"] == study else f"{run.info['study']}/{name}": run.info["fingerprint"]
-            for name, run in upstream.items()
-        }
+        self._inputs = {_input_name(run.info, study): run.info["fingerprint"] for run in upstream.values()}
         self._checkpoints: Path | None = None
         self._figures: dict[str, dict[str, str]] = {}
         self._started_utc, self._started_s = _utc_now(), time.perf_counter()
@@ -292,6 +289,11 @@ def _split(name: str) -> tuple[str, ...]:
     if name.count("/") not in (1, 2):
         raise ValueError(f"upstream {name!r}: 'stage/variant' or 'study/stage/variant' expected, such as '{name}/main'")
     return parts[0], check_name(parts[1], what="stage"), check_name(parts[2], what="variant")
+
+
+def _input_name(info: Mapping[str, Any], study: str) -> str:
+    """How a run of `study` calls another in its inputs: with the other's study where that is not its own."""
+    return "/".join([*({info["study"]} - {study}), info["stage"], info["variant"]])
 
 
 def _utc_now() -> str:

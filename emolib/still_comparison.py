@@ -98,6 +98,12 @@ def forest_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=columns)[["variant", *columns.values()]].assign(protocol=block, control=False)
 
 
+def published_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """`published.still_table` as `result_plots.forest` draws it, under names that are no variant's of ours."""
+    rows = table.rename(columns={"accuracy": "value"})
+    return rows.assign(variant=rows["variant"] + " (published)")
+
+
 def care(variants: Mapping[str, StillVariant], *, seed: int) -> pd.DataFrame:
     """What the evaluation itself is worth: variants that learn alike, evaluated in another way than `nested`, together.
 

@@ -34,6 +34,7 @@ def test_no_strength_changes_nothing():
         Augmentation,
         shift=st.floats(0, 0.5),
         crop_area=st.floats(0.25, 1),
+        wide_area=st.floats(1, 2),
         aspect=st.floats(1, 2),
         brightness=st.floats(0, 1),
         contrast=st.floats(0, 1),
@@ -63,7 +64,7 @@ def test_the_pictures_given_are_left_alone():
 
 
 STRENGTHS = [
-    *({"flip": 0.5}, {"shift": 0.1}, {"rotation_deg": 10.0}, {"crop_area": 0.6}, {"aspect": 1.3}),
+    *({"flip": 0.5}, {"shift": 0.1}, {"rotation_deg": 10.0}, {"crop_area": 0.6}, {"wide_area": 1.4}, {"aspect": 1.3}),
     *({"erase": 1.0}, {"brightness": 0.3}, {"contrast": 0.3}, {"noise": 1.0}),
 ]
 
@@ -97,6 +98,14 @@ def test_a_crop_lies_inside_of_the_picture_and_is_as_large_as_said():
     assert 0.49 <= area.min() < 0.55 and area.max() <= 1
     ratio = theta[:, 0, 0] / theta[:, 1, 1]
     assert 1 / 1.2 - 1e-5 <= ratio.min() < 0.9 and 1.1 < ratio.max() <= 1.2 + 1e-5
+
+
+def test_faces_are_on_average_as_large_as_in_the_test():
+    with drawing(0, torch.device("cpu")):
+        theta = affine(2000, Augmentation())
+    area = torch.linalg.det(theta[:, :, :2].double()).abs()
+    assert 0.79 <= area.min() < 0.82 and 1.18 < area.max() <= 1.21
+    assert area.mean().item() == pytest.approx(1, abs=0.01)
 
 
 def test_rotation_keeps_lengths_and_its_largest_angle():
@@ -142,6 +151,7 @@ def test_brightness_and_contrast_are_relative():
         ({"rotation_deg": 30.0}, "rotation_deg = 30.0 received, 0 to 10"),
         ({"shift": -0.1}, "shift"),
         ({"crop_area": 0.0}, "crop_area"),
+        ({"wide_area": 0.9}, "wide_area"),
         ({"aspect": 0.9}, "aspect"),
         ({"noise": True}, "noise = True"),
         ({"blur": "1e-1"}, "blur = '1e-1'"),

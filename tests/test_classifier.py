@@ -20,7 +20,7 @@ from emolib.training import Member
 N, CLASSES = 96, ("angry", "happy", "sad")
 SMALL = {"model": "vgg", "n_classes": 3, "model_options": {"widths": [8, 16], "blocks": [1, 1]}}
 QUICK = {**SMALL, "device": "cpu", "progress": False}
-MILD = Augmentation(rotation_deg=5.0, crop_area=0.9, erase=0.2)
+MILD = Augmentation(rotation_deg=5.0, crop_area=0.9, wide_area=1.1, erase=0.2)
 PLAIN = ClassifierRecipe(epochs=3, batch_size=16, learning_rate=0.05)
 FULL = ClassifierRecipe(
     epochs=4,

@@ -145,6 +145,21 @@ def test_a_run_of_the_base_is_read_where_the_study_has_none_and_recorded_with_it
         of_derived("scale", "draw/absent")
 
 
+def test_a_run_of_any_other_study_is_named_with_that_study_once(project):
+    make()
+    run = runs.begin(stage="scale", variant="main", study="third", params={}, upstream=["mini/draw/main"])
+    assert run.upstream("mini/draw/main").metrics == {"n": 3}
+    run.finish()
+    assert list(runs.load("third", "scale").info["inputs"]) == ["mini/draw/main"]
+    make(n=4)
+    with pytest.raises(ValueError, match="third: run 'scale/main' was made from another 'mini/draw/main'"):
+        runs.load("third", "scale")
+    with pytest.raises(FileNotFoundError, match="absent: run 'draw/main' is missing; make it with: .*absent.yaml"):
+        runs.begin(stage="x", variant="y", study="third", params={}, upstream=["absent/draw/main"], make_missing=True)
+    with pytest.raises(ValueError, match="stage/variant"):
+        make("scale", upstream=["a/b/c/d"])
+
+
 def test_missing_upstream_is_one_line_with_the_command(project):
     with pytest.raises(FileNotFoundError) as caught:
         make("scale", upstream=["draw/main"])

@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import comparison, evaluation, intervals, runs, still_comparison, still_outputs, still_plots, still_variants
+from emolib import (
+    comparison,
+    evaluation,
+    intervals,
+    published,
+    result_plots,
+    runs,
+    still_comparison,
+    still_outputs,
+    still_plots,
+    still_variants,
+)
 
 CLASSES = ("neutral", "positive", "negative")
 N, FOLDS = 240, 4
@@ -229,6 +240,17 @@ def test_a_baseline_that_is_not_there_is_named(data):
     found = collected(a=a_run("a", some(0.6)))
     with pytest.raises(ValueError, match="baseline 'b' is not among the variants compared: a"):
         still_comparison.summary(found, baseline="b", seed=1)
+
+
+def test_a_published_row_of_the_baseline_s_name_is_not_marked_as_the_baseline(data, drawn_and_closed):
+    found = collected(original=a_run("original", some(0.6, 1)))
+    rows = still_comparison.forest_rows(still_comparison.summary(found, baseline="original", seed=1))
+    beside = still_comparison.published_rows(published.still_table("guided_fer2013"))
+    ax = result_plots.forest(rows, published=beside, baseline="original")
+    named = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert named.count("baseline: original") == 1
+    assert {"original", "original (published)"} <= {text.get_text() for text in ax.get_yticklabels()}
+    assert still_comparison.published_rows(published.still_table("")).empty
 
 
 def test_figures_say_what_they_show(data, drawn_and_closed):

@@ -2,7 +2,7 @@
 
 A transform of `torchvision.transforms.v2` draws once a call, so a whole batch would be turned by one angle. Here
 
-- geometry (mirror, shift, rotation, crop, aspect) is one affine transform a picture, all of them in one `grid_sample`,
+- geometry (mirror, shift, rotation, size, aspect) is one affine transform a picture, all of them in one `grid_sample`,
   which gives any size of output at no further cost;
 - brightness, contrast and erasing are a few numbers a picture, applied to all at once;
 - blur and noise are v2's own, a draw for every `CHUNK` pictures; mixup and CutMix are v2's, a draw a batch.
@@ -42,6 +42,9 @@ class Augmentation:
     shift : largest shift along each axis, a share of the picture's side (0 to 0.5).
     rotation_deg : largest angle either way (0 to 10 degrees).
     crop_area : smallest share of the picture that is shown, enlarged (1: all of it).
+    wide_area : largest area that is shown, as a share of the picture (1: all of it; more: its reflection around it).
+        Without it training sees larger faces than the test: with crop_area 0.75 a view enlarged by 1.06 to 1.12 was
+        answered better than the picture itself (FER-2013: 0.659 against 0.649).
     aspect : largest ratio by which width and height may differ after that (1: none).
     erase : probability that a rectangle is filled with one random grey level.
     erase_area : largest share of the picture that it takes.
@@ -58,7 +61,8 @@ class Augmentation:
     flip: float = 0.5
     shift: float = 0.06
     rotation_deg: float = 10.0
-    crop_area: float = 0.75
+    crop_area: float = 0.8
+    wide_area: float = 1.2
     aspect: float = 1.1
     erase: float = 0.5
     erase_area: float = 0.2
@@ -80,13 +84,14 @@ class Augmentation:
     def none(cls) -> Augmentation:
         """The one that changes nothing."""
         off = dict.fromkeys(("flip", "shift", "rotation_deg", "erase", "brightness", "contrast", "blur", "noise"), 0.0)
-        return cls(**off, crop_area=1.0, aspect=1.0)
+        return cls(**off, crop_area=1.0, wide_area=1.0, aspect=1.0)
 
 
 _RANGES = {
     "shift": (0, 0.5),
     "rotation_deg": (0, MOST_ROTATION_DEG),
     "crop_area": (0.25, 1),
+    "wide_area": (1, 2),
     "aspect": (1, 2),
     "erase_area": (_LEAST_ERASED, 0.5),
     "blur_sigma_px": (0.1, 3),
@@ -121,10 +126,10 @@ def augment(images: Tensor, how: Augmentation, *, seed: int, size_px: int = 48) 
 
 def affine(n: int, how: Augmentation) -> Tensor:
     """Where each picture is read, float [n, 2, 3]: output (x, y, 1) in [-1, 1] to the picture's (x, y)."""
-    area = 1 - torch.rand(n) * (1 - how.crop_area)
+    area = how.crop_area + torch.rand(n) * (how.wide_area - how.crop_area)
     ratio = torch.exp((torch.rand(n) * 2 - 1) * math.log(how.aspect))
-    side = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 1).clamp_(max=1)
-    corner = (torch.rand(n, 2) * 2 - 1) * (1 - side)  # the crop lies inside of the picture
+    side = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 1).clamp_(max=math.sqrt(how.wide_area))
+    corner = (torch.rand(n, 2) * 2 - 1) * (1 - side).clamp_(min=0)  # a crop lies inside of the picture
     centre = corner + (torch.rand(n, 2) * 2 - 1) * 2 * how.shift
     angle = (torch.rand(n) * 2 - 1) * math.radians(how.rotation_deg)
     mirror = torch.where(torch.rand(n) < how.flip, -1.0, 1.0)
