@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from emolib.engines.arrays import as_tensor
 from emolib.engines.steps import scaled
-from emolib.models import EMBEDDING_SIZE, build
+from emolib.models import build
 from emolib.training import pick_device
 
 SUBSETS = ("train", "validation", "test")
@@ -76,9 +76,9 @@ def embed(
     batch_size: int = 512,
     device: str = "auto",
 ) -> np.ndarray:
-    """Activations before the last layer, float32 [n, 50], 0 or more; parameters and errors as `predict`."""
+    """Activations before the last layer, float32 [n, the network's embedding_size]; parameters and errors as `predict`."""
     network = _ready(model, n_classes, state, model_options, device)
-    return _batched(network.embed, network, image, guide, rows, width=EMBEDDING_SIZE, batch_size=batch_size)
+    return _batched(network.embed, network, image, guide, rows, width=network.embedding_size, batch_size=batch_size)
 
 
 def _ready(model: str, n_classes: int, state: Mapping, options: Mapping | None, device: str) -> nn.Module:
