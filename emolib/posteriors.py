@@ -76,7 +76,7 @@ def embed(
     batch_size: int = 512,
     device: str = "auto",
 ) -> np.ndarray:
-    """Activations before the last layer, float32 [n, the network's embedding_size]; parameters and errors as `predict`."""
+    """Activations before the last layer, float32 [n, embedding_size of the network]; else as `predict`."""
     network = _ready(model, n_classes, state, model_options, device)
     return _batched(network.embed, network, image, guide, rows, width=network.embedding_size, batch_size=batch_size)
 
