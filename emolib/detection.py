@@ -17,6 +17,9 @@ MIN_SCORE = 0.2
 # MTCNN's own probability; it is asked only where dlib found nothing, mostly pictures without a face.
 MIN_PROBABILITY = 0.95
 MTCNN_PX, MTCNN_MIN_FACE_PX = 360, 40
+# A ribbon of a picture is widened to this ratio of its sides by repeating its edge: scaled up as it is it would fill
+# the memory, and dlib 20.0.1 corrupts it (80 x 100,000 working pixels: the process dies).
+MAX_ASPECT = 8
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def detect(grey: np.ndarray, *, scales_px: tuple[int, ...] = (COARSE_PX, FINE_PX
     scales_px : lengths to which the short side is scaled for dlib, in the order of trial.
     mtcnn : ask MTCNN where dlib finds nothing.
     """
+    grey = widened(grey)
     for short_side_px in scales_px:
         found = detect_dlib(grey, scale=short_side_px / min(grey.shape))
         if len(found.boxes):
@@ -86,6 +90,12 @@ def detect_mtcnn(grey: np.ndarray, *, min_probability: float = MIN_PROBABILITY) 
     middle, centre = (left + right) / 2, bottom - side * 0.49
     boxes = np.stack([middle - side / 2, centre - side / 2, middle + side / 2, centre + side / 2], axis=1)
     return _ordered(boxes, np.asarray(probability, np.float32)[good], grey.shape, "mtcnn")
+
+
+def widened(grey: np.ndarray) -> np.ndarray:
+    """`grey`, or where it is a ribbon with rows below or columns to the right; places in it stay what they are."""
+    below, right = (max(0, -(-max(grey.shape) // MAX_ASPECT) - length) for length in grey.shape)
+    return cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE) if below or right else grey
 
 
 def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:

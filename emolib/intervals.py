@@ -150,11 +150,8 @@ def paired_test(
 
     moved = difference[difference != 0]  # flipping a zero changes nothing
     exact = len(moved) <= MAX_SUBJECTS_EXACT
-    if exact:
-        signs = 1 - 2 * ((np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved))) & 1)
-    else:
-        signs = np.random.default_rng(seed).choice((-1, 1), size=(n_resamples, len(moved)))
-    extreme = np.abs(signs @ moved) >= abs(moved.sum())  # whole numbers: no tolerance needed
+    flipped = np.concatenate([signs @ moved for signs in _sign_flips(len(moved), exact, n_resamples, seed)])
+    extreme = np.abs(flipped) >= abs(moved.sum())  # whole numbers: no tolerance needed
     p_value = extreme.mean() if exact else (1 + extreme.sum()) / (1 + n_resamples)
     mean = subject_mean(gain / scale, subject, n_resamples=n_resamples, seed=seed)
     return PairedTest(mean.value, float(p_value), mean.low, mean.high, n_subjects, exact)
@@ -267,6 +264,16 @@ def _seed_weights(n_seeds: int, n_resamples: int, seed: int, resample: bool) -> 
         return np.ones((1, 1))
     rng = np.random.default_rng((seed, 1))  # its own: the subjects' draws stay as they are without it
     return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples)
+
+
+def _sign_flips(n: int, exact: bool, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Signs (-1, 1) int64 [some, n], `_CHUNK_CELLS` at a time: all 2^n of them, or `n_resamples` drawn ones."""
+    if exact:
+        yield 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return
+    random, size = np.random.default_rng(seed), max(1, _CHUNK_CELLS // n)
+    for first in range(0, n_resamples, size):
+        yield random.choice((-1, 1), size=(min(size, n_resamples - first), n))
 
 
 def _units(unit: np.ndarray, n: int, what: str) -> tuple[np.ndarray, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,23 @@ from emolib.engines.steps import scaled
 from emolib.models import build
 from emolib.training import pick_device
 
+
+class Layout(NamedTuple):
+    """What a posterior table has a row of, and which columns say whose answer it is."""
+
+    key: str  # column that names the sample
+    subsets: tuple[str, ...]
+    seed: bool = False  # whether several seeds of a model share a table, in a column of that name
+
+    def columns(self, classes: Sequence[str]) -> list[str]:
+        """All columns, in order."""
+        return [self.key, *posterior_columns(classes), "fold", "subset", *(["seed"] if self.seed else [])]
+
+
 SUBSETS = ("train", "validation", "test")
+FRAMES = Layout("sample", SUBSETS)  # a frame or a still
+# "out_of_fold": of a training performance, by a model that did not learn from its subject (`cross_fitting`)
+PERFORMANCES = Layout("performance", ("train", "out_of_fold", "validation", "test"), seed=True)
 SUM_TOLERANCE = 1e-4
 _TEMPERATURE_RANGE = (0.01, 100.0)
 
@@ -157,11 +174,12 @@ def posterior_columns(classes: Sequence[str]) -> list[str]:
     return [f"p_{name}" for name in classes]
 
 
-def check(table: pd.DataFrame, *, classes: Sequence[str], where: str) -> None:
+def check(table: pd.DataFrame, *, classes: Sequence[str], where: str, layout: Layout = FRAMES) -> None:
     """Raise a ValueError, naming `where` and the first bad row, unless `table` is a posterior table over `classes`."""
-    columns = ["sample", *posterior_columns(classes), "fold", "subset"]
+    columns = layout.columns(classes)
     if list(table.columns) != columns:
         raise ValueError(f"{where}: columns {list(table.columns)} found, {columns} expected")
+    key, subsets = layout.key, layout.subsets
     values = table[posterior_columns(classes)].to_numpy(dtype=np.float64)
     sums = values.sum(axis=1)
     faults = [
@@ -171,12 +189,12 @@ def check(table: pd.DataFrame, *, classes: Sequence[str], where: str) -> None:
         ),
         (np.abs(sums - 1) > SUM_TOLERANCE, lambda row: f"the posterior sums to {sums[row]:.6f}, 1 is allowed"),
         (
-            ~table["subset"].isin(SUBSETS).to_numpy(),
-            lambda row: f"subset {table['subset'].iloc[row]!r} found, allowed are {', '.join(SUBSETS)}",
+            ~table["subset"].isin(subsets).to_numpy(),
+            lambda row: f"subset {table['subset'].iloc[row]!r} found, allowed are {', '.join(subsets)}",
         ),
         (
-            table.duplicated(["sample", "fold", "subset"]).to_numpy(),
-            lambda row: f"sample {table['sample'].iloc[row]} is twice in fold {table['fold'].iloc[row]}",
+            table.duplicated([name for name in columns if not name.startswith("p_")]).to_numpy(),
+            lambda row: f"{key} {table[key].iloc[row]} is twice in fold {table['fold'].iloc[row]}",
         ),
     ]
     for wrong, text in faults:
@@ -185,17 +203,17 @@ def check(table: pd.DataFrame, *, classes: Sequence[str], where: str) -> None:
             raise ValueError(f"{where}, row {row}: {text(row)} ({int(wrong.sum())} row(s) are so)")
 
 
-def write(table: pd.DataFrame, path: str | Path) -> None:
+def write(table: pd.DataFrame, path: str | Path, *, layout: Layout = FRAMES) -> None:
     """Write a posterior table (Parquet), whole or not at all; it is checked first, its classes being its columns."""
     path = Path(path)
     classes = [name.removeprefix("p_") for name in table.columns if name.startswith("p_")]
-    check(table, classes=classes, where=str(path))
+    check(table, classes=classes, where=str(path), layout=layout)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     table.to_parquet(temporary, index=False)
     temporary.replace(path)
 
 
-def read(path: str | Path, *, classes: Sequence[str]) -> pd.DataFrame:
+def read(path: str | Path, *, classes: Sequence[str], layout: Layout = FRAMES) -> pd.DataFrame:
     """Read a posterior table over `classes`.
 
     Raises
@@ -209,7 +227,7 @@ def read(path: str | Path, *, classes: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no posterior table here")
     result = pd.read_parquet(path)
-    check(result, classes=classes, where=str(path))
+    check(result, classes=classes, where=str(path), layout=layout)
     return result
 
 

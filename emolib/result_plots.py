@@ -185,7 +185,8 @@ def forest(
             if row.variant == baseline:  # across its own block alone: another protocol has another baseline
                 across, style = ([row.value] * 2, [top, len(labels) - 0.5]), {"linestyle": "--", "linewidth": 1.2}
                 ax.plot(*across, color="#D55E00", zorder=0, label=f"baseline: {baseline}", **style)
-    for marker, shade, face, name in FOREST_LOOKS[: 3 if len(blocks) > table["protocol"].nunique() else 2]:
+    shown = (not table["control"].all(), table["control"].any(), len(blocks) > table["protocol"].nunique())
+    for marker, shade, face, name in (look for look, there in zip(FOREST_LOOKS, shown, strict=True) if there):
         ax.plot([], [], marker, color=shade, markerfacecolor=face, markersize=5, label=name)
     ax.set_yticks(range(len(labels)), labels, fontsize=7.5)
     for tick in [tick for tick in ax.get_yticklabels() if tick.get_text() in blocks]:

@@ -32,9 +32,9 @@ A study file::
 
 A stage without variants, grids and chains has the one variant ``main``. Every job gets ``study`` and ``variant``;
 ``seed``, ``base_study`` and ``make_missing: false`` where its notebook has these parameters. A parameter of
-`study_file.RUN_PARAMETERS` that names a run, and each variant in ``compared`` and ``teachers``, is a need by itself; in
-the repetition with another seed such a parameter names that run's own repetition, where there is one. The runs of a
-base lie in the base's own folder, shared by all studies built on it; only those that are needed are jobs.
+`study_file.RUN_PARAMETERS` that names a run, and each one in ``compared`` and in `study_file.RUN_LISTS`, is a need by
+itself; in the repetition with another seed such a parameter names that run's own repetition, where there is one. The
+runs of a base lie in the base's own folder, shared by all studies built on it; only those that are needed are jobs.
 """
 
 from __future__ import annotations
@@ -222,7 +222,10 @@ def _name_runs(where: str, params: dict[str, Any], variant: Variant, above: list
         found.append(params[key])
     runs = study_file.addresses(params.get("compared") or [], params.get("seeds") or [])
     named = [("compared", name) for of_row in runs.values() for name in of_row]
-    for key, name in [*named, *(("teachers", name) for name in params.get("teachers") or [])]:
+    listed = [(key, name) for key in study_file.RUN_LISTS for name in params.get(key) or []]
+    for key, name in [*named, *listed]:
+        if key in study_file.RUN_LISTS and study_file.of_another_study(f"{where}: {key}", name):
+            continue
         if name not in known:
             raise ValueError(f"{where}: {key}: {name!r} is none of the variants above it; {suggest(name, known)}")
         found.append(name)

@@ -26,6 +26,7 @@ RUN_PARAMETERS = (
     *("judged_by", "within", "matched_to", "previous", "start_from", "inner_start_from", "pretrained"),
     "guide",  # also a guide's name
 )
+RUN_LISTS = ("teachers", "fused")  # lists of such names
 FLOAT_READ_AS_TEXT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 

@@ -71,6 +71,13 @@ def test_no_face_is_no_face(grey):
     assert np.isnan(found.box).all() and np.isnan(found.points).all() and found.points.shape == (68, 2)
 
 
+@pytest.mark.parametrize("shape", [(2, 900), (900, 2)])
+def test_a_ribbon_of_a_picture_is_widened_not_scaled_up_until_dlib_dies(shape):
+    wide = detection.widened(np.zeros(shape, np.uint8))
+    assert max(wide.shape) <= detection.MAX_ASPECT * min(wide.shape) and max(wide.shape) == max(shape)
+    assert not len(detection.detect(np.zeros(shape, np.uint8), scales_px=(80,), mtcnn=False).boxes)
+
+
 def test_mtcnn_finds_the_face_that_dlib_misses(face, monkeypatch):
     by_dlib = detection.detect(face[0]).boxes
     monkeypatch.setattr(detection, "detect_dlib", lambda *args, **options: detection.NOTHING)

@@ -225,19 +225,30 @@ def test_a_study_has_only_keys_and_parameters_that_are_known(path, monkeypatch):
 # rooms from the ground up (docs/architecture.md); a module imports from its own layer and those below it
 LAYERS = (
     {"labels", "roots", "atomic", "archives", "intervals", "palette", "tables", "published", "study_file", "shipped"},
-    {"frames", "folds", "stills", "provenance", "openface"},
+    {"frames", "folds", "stills", "provenance", "openface", "ragged", "subject_normalisation"},
     {"render", "corpora", "video", "detection", "landmarks", "tracking", "action_units", "guides", "given_maps"}
-    | {"survey"},
+    | {"survey", "audio"},
     {"extraction", "preprocessing", "guide_sheet"},
     {"models", "engines"},
-    {"training", "posteriors", "classifier", "classifier_file", "classify", "saliency_net"},
+    {"training", "posteriors", "classifier", "classifier_file", "classify", "saliency_net"}
+    | {"performances", "au_tables", "published_posteriors"},
+    {"cross_fitting"},
+    {"static_models", "sequences"},
+    {"speech", "hub"},
     {"filters", "normals", "voting", "evaluation", "calibration", "overlap", "saliency_agreement"},
     {"experiment", "judged", "fold_results", "iterative", "embedding", "label_noise", "posterior_study"}
-    | {"labelled_pictures", "still_evaluation", "cross_corpus", "onnx_export"},
+    | {"labelled_pictures", "still_evaluation", "cross_corpus", "onnx_export", "performance_results", "fusion"},
     {"plots", "posterior_plots", "result_plots", "comparison_plots", "au_plots", "noise_plots", "still_plots"}
-    | {"cross_plots"},
+    | {"cross_plots", "au_result_plots", "fusion_plots", "speech_plots"},
     {"runs", "notebooks", "study", "stages", "fold_inputs", "fold_outputs", "variants", "comparison", "selection"}
-    | {"still_outputs", "still_variants", "still_comparison", "stills_training", "guided_variants"}
+    | {
+        "performance_outputs",
+        "still_outputs",
+        "still_variants",
+        "still_comparison",
+        "stills_training",
+        "guided_variants",
+    }
     | {"shipping", "model_card", "predict", "recrop"}
     | {"pages", "report", "workflow", "progress", "doctor"},
     {"cli"},

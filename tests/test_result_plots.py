@@ -50,6 +50,15 @@ def test_ours_controls_and_published_results_look_different_and_only_ours_have_i
     ]
 
 
+@pytest.mark.parametrize(
+    ("control", "named"),
+    [([False] * 3, ["variant"]), ([False, True, False], ["variant", "random control of equal size"])],
+)
+def test_the_legend_names_only_what_is_there(control, named):
+    ax = result_plots.forest(rows(3).assign(control=control))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == named
+
+
 def test_sixty_rows_do_not_touch_each_other():
     ax = result_plots.forest(rows(60), published=THESIS, baseline="p0")
     ax.figure.canvas.draw()

@@ -128,10 +128,12 @@ def _filter(name: str, options: dict) -> Filter:
 
 def account(video: np.ndarray, label: np.ndarray, judged: Judgement) -> pd.DataFrame:
     """What a filter kept of each class, as in `FrameSelection`; `video` [N] are codes from 0, `label` [N] classes."""
-    frames = pd.DataFrame({"label": label, "video": video, "kept": judged.keep, "threshold": judged.threshold})
-    per_video = frames.groupby("video").agg(
-        label=("label", "first"), frames=("kept", "size"), kept=("kept", "sum"), threshold=("threshold", "first")
-    )
+    frames = np.bincount(video)
+    first = np.empty(len(frames), dtype=np.int64)
+    first[video[::-1]] = np.arange(len(video))[::-1]  # the last one written, a video's first frame, stays
+    kept = np.bincount(video, weights=judged.keep).astype(np.int64)
+    threshold = np.broadcast_to(judged.threshold, video.shape)[first]
+    per_video = pd.DataFrame({"label": label[first], "frames": frames, "kept": kept, "threshold": threshold})
     per_video["emptied"] = per_video["kept"] == 0
     per_class = per_video.groupby("label").agg(
         frames=("frames", "sum"),

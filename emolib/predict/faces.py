@@ -15,7 +15,6 @@ pictures the landmarks lie 0.078 of the side from the median picture's (mean ove
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from emolib import classify, detection, landmarks
@@ -29,9 +28,6 @@ INSIDE = 0.7  # share of a box that lies inside of a face found at a coarser siz
 # MTCNN's own probability where dlib found other faces. On the sample pictures (../shared/data) it adds a man in
 # sunglasses (0.994), and at 0.97 to 0.99 heads in profile, whose landmarks dlib cannot place.
 SURE_PROBABILITY = 0.99
-# A ribbon of a picture is widened to this ratio of its sides by repeating its edge: scaled up as it is it would fill
-# the memory, and dlib 20.0.1 corrupts it (80 x 100,000 working pixels: the process dies).
-MAX_ASPECT = 8
 # How FER-2013 holds the detector's square (`landmarks.face_box`): medians over every 70th training picture, n = 300 in
 # which dlib finds a face. Side 0.844 of the crop's (quartiles 0.769, 0.923), centre at 0.508 of the width and 0.561 of
 # the height; eyes at 0.399 of the height, 0.362 of the side apart, their line tilted by -14 to 10 degrees (5 to 95 %).
@@ -55,7 +51,7 @@ def find_all(grey: np.ndarray, *, finest_px: int = FINEST_PX, mtcnn_too: bool = 
     -------
     Box (float32 [4]: left, top, right, bottom in pixels) and "dlib" or "mtcnn" of each face.
     """
-    grey = _widened(grey)
+    grey = detection.widened(grey)
     found: list[tuple[np.ndarray, str]] = []
 
     def add(more: detection.Detection) -> None:
@@ -70,12 +66,6 @@ def find_all(grey: np.ndarray, *, finest_px: int = FINEST_PX, mtcnn_too: bool = 
     elif mtcnn_too:
         add(detection.detect_mtcnn(grey, min_probability=SURE_PROBABILITY))
     return found
-
-
-def _widened(grey: np.ndarray) -> np.ndarray:
-    """`grey`, or where it is a ribbon with rows below or columns to the right; places in it stay what they are."""
-    below, right = (max(0, -(-max(grey.shape) // MAX_ASPECT) - length) for length in grey.shape)
-    return cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE) if below or right else grey
 
 
 def _scales(short_px: int, finest_px: int) -> list[float]:
@@ -108,7 +98,7 @@ def stills(grey: np.ndarray, *, all_faces: bool) -> list[Face]:
     """The faces of a still from left to right (by their middles), or the main one only; empty where there is none."""
     if all_faces:
         return measure_all(grey, find_all(grey))
-    main = detection.detect(_widened(grey))
+    main = detection.detect(grey)
     return measure_all(grey, [(box, main.detector) for box in main.boxes[:1]])
 
 

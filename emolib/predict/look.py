@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from emolib.detection import MAX_ASPECT
 from emolib.models import IMAGE_SIZE_PX
 from emolib.predict import answers, faces, reading
 from emolib.predict.answers import Log
-from emolib.predict.faces import MAX_ASPECT
 from emolib.predict.following import Crowd, follow_all
 from emolib.predict.pipeline import Classification, ahead
 from emolib.tracking import Face, Track, follow
