@@ -27,7 +27,7 @@ $(INSTALLED)-lab: DONE := $(INSTALLED)-run $(INSTALLED)-lab
 $(INSTALLED)-test: DONE := $(INSTALLED)-run $(INSTALLED)-lab $(INSTALLED)-test
 $(INSTALLED)-run: EXTRAS :=
 $(INSTALLED)-lab: EXTRAS := [lab]
-$(INSTALLED)-test: EXTRAS := [lab,onnx,slurm,test]
+$(INSTALLED)-test: EXTRAS := [hub,lab,onnx,slurm,test]
 $(INSTALLED)-run $(INSTALLED)-lab $(INSTALLED)-test: pyproject.toml requirements.lock
 	@if [ -e $(UNFINISHED) ] || ! $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then \
 	  found=; for python in $(or $(PYTHON),python3.11 python3); do \

@@ -350,7 +350,7 @@ def test_make_rebuilds_an_environment_whose_installation_was_cut_short(tmp_path,
     assert make(tmp_path, "-j4", "setup", "setup-test", f"PYTHON={fake}").returncode == 0
     calls = log.read_text()
     assert ("-m venv --clear .venv" in calls) == rebuilt
-    assert calls.count("pip install") == 2 and "-e .[lab,onnx,slurm,test]" in calls
+    assert calls.count("pip install") == 2 and "-e .[hub,lab,onnx,slurm,test]" in calls
     assert sorted(path.name for path in (tmp_path / ".venv").glob(".*")) == [
         ".installed-lab",
         ".installed-run",
