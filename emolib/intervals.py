@@ -14,14 +14,14 @@ Permutation Tests (2000), sign flips for paired designs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
+
+from emolib.resampling import limits, resamples, seed_weights, sign_flips, units
 
 MAX_SUBJECTS_EXACT = 14  # 2^14 = 16,384 sign flips are enumerated
-_CHUNK_CELLS = 4_000_000  # resample x subject counts held at once: 32 MB
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def subject_bootstrap(
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
     true, predicted = _check_seeds(true, predicted)
-    code, n_subjects = _units(subject, len(true), "subject")
+    code, n_subjects = units(subject, len(true), "subject")
     n_classes = int(max(true.max(), predicted.max())) + 1
     # column n_classes counts "no answer"
     cell = (code * n_classes + true) * (n_classes + 1) + np.where(predicted < 0, n_classes, predicted)
@@ -96,9 +96,9 @@ def subject_bootstrap(
     def of(sums: np.ndarray) -> np.ndarray:
         return METRICS[metric](sums.reshape(-1, n_classes, n_classes + 1)).reshape(len(confusion), -1).T
 
-    weight = _seed_weights(len(confusion), n_resamples, seed, resample_seeds)
-    by_seed = np.concatenate([of(counts @ confusion) for counts in _resamples(n_subjects, n_resamples, seed)])
-    low, high = _limits((by_seed * weight).mean(axis=1), confidence)
+    weight = seed_weights(len(confusion), n_resamples, seed, resample_seeds)
+    by_seed = np.concatenate([of(counts @ confusion) for counts in resamples(n_subjects, n_resamples, seed)])
+    low, high = limits((by_seed * weight).mean(axis=1), confidence)
     return Interval(float(of(confusion.sum(axis=1)).mean()), low, high, n_subjects)
 
 
@@ -115,10 +115,10 @@ def subject_mean(
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"finite values [N] are needed, got shape {values.shape}")
-    code, n_subjects = _units(subject, len(values), "subject")
+    code, n_subjects = units(subject, len(values), "subject")
     sums, n_samples = np.bincount(code, weights=values), np.bincount(code)
-    resampled = [(c @ sums) / (c @ n_samples) for c in _resamples(n_subjects, n_resamples, seed)]
-    low, high = _limits(np.concatenate(resampled), confidence)
+    resampled = [(c @ sums) / (c @ n_samples) for c in resamples(n_subjects, n_resamples, seed)]
+    low, high = limits(np.concatenate(resampled), confidence)
     return Interval(float(sums.sum() / n_samples.sum()), low, high, n_subjects)
 
 
@@ -142,7 +142,7 @@ def paired_test(
     """
     true, predicted_a = _check_seeds(true, predicted_a)
     _, predicted_b = _check_seeds(true, predicted_b)
-    code, n_subjects = _units(subject, len(true), "subject")
+    code, n_subjects = units(subject, len(true), "subject")
     scale = len(predicted_a) * len(predicted_b)
     right_a, right_b = (predicted_a == true).sum(axis=0), (predicted_b == true).sum(axis=0)
     gain = right_a * len(predicted_b) - right_b * len(predicted_a)  # whole numbers: `scale` times the mean over seeds
@@ -150,7 +150,7 @@ def paired_test(
 
     moved = difference[difference != 0]  # flipping a zero changes nothing
     exact = len(moved) <= MAX_SUBJECTS_EXACT
-    flipped = np.concatenate([signs @ moved for signs in _sign_flips(len(moved), exact, n_resamples, seed)])
+    flipped = np.concatenate([signs @ moved for signs in sign_flips(len(moved), exact, n_resamples, seed)])
     extreme = np.abs(flipped) >= abs(moved.sum())  # whole numbers: no tolerance needed
     p_value = extreme.mean() if exact else (1 + extreme.sum()) / (1 + n_resamples)
     mean = subject_mean(gain / scale, subject, n_resamples=n_resamples, seed=seed)
@@ -183,7 +183,7 @@ def spearman_interval(
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape or not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError(f"x and y must be finite and of one length, got shapes {x.shape} and {y.shape}")
-    code, n_clusters = _units(cluster, len(x), "cluster")
+    code, n_clusters = units(cluster, len(x), "cluster")
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise ValueError(f"a rank correlation needs two values or more: {'x' if np.ptp(x) == 0 else 'y'} is constant")
     rank_x, rank_y = _weighted_ranks(x), _weighted_ranks(y)
@@ -196,9 +196,9 @@ def spearman_interval(
         spread = np.sqrt((weight * a * a).sum(axis=1) * (weight * b * b).sum(axis=1))
         return np.divide((weight * a * b).sum(axis=1), spread, out=np.full(len(weight), np.nan), where=spread > 0)
 
-    chunks = _resamples(n_clusters, n_resamples, seed, n_cells=len(x))
+    chunks = resamples(n_clusters, n_resamples, seed, n_cells=len(x))
     resampled = np.concatenate([of(counts[:, code]) for counts in chunks])
-    low, high = _limits(resampled[np.isfinite(resampled)], confidence)
+    low, high = limits(resampled[np.isfinite(resampled)], confidence)
     return Interval(float(of(np.ones((1, len(x))))[0]), low, high, n_clusters)
 
 
@@ -256,52 +256,3 @@ def _check_seeds(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, n
     seeds = predicted if predicted.ndim == 2 and len(predicted) else predicted[None]
     checked = [check_labels(true, one) for one in seeds]
     return checked[0][0], np.stack([one for _, one in checked])
-
-
-def _seed_weights(n_seeds: int, n_resamples: int, seed: int, resample: bool) -> np.ndarray:
-    """How often each seed counts in each resample: drawn [n_resamples, n_seeds], or ones [1, 1]."""
-    if not resample:
-        return np.ones((1, 1))
-    rng = np.random.default_rng((seed, 1))  # its own: the subjects' draws stay as they are without it
-    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples)
-
-
-def _sign_flips(n: int, exact: bool, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Signs (-1, 1) int64 [some, n], `_CHUNK_CELLS` at a time: all 2^n of them, or `n_resamples` drawn ones."""
-    if exact:
-        yield 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        return
-    random, size = np.random.default_rng(seed), max(1, _CHUNK_CELLS // n)
-    for first in range(0, n_resamples, size):
-        yield random.choice((-1, 1), size=(min(size, n_resamples - first), n))
-
-
-def _units(unit: np.ndarray, n: int, what: str) -> tuple[np.ndarray, int]:
-    if len(unit) != n:
-        raise ValueError(f"{len(unit)} {what}s for {n} samples")
-    code, unique = pd.factorize(np.asarray(unit), sort=True)  # sorted: the order of rows does not change the resamples
-    if (code < 0).any():
-        raise ValueError(f"row {np.flatnonzero(code < 0)[0]} has no {what}")
-    if len(unique) < 2:
-        raise ValueError(f"an interval needs at least 2 {what}s, got {len(unique)}")
-    return code, len(unique)
-
-
-def _resamples(n_units: int, n_resamples: int, seed: int, *, n_cells: int = 0) -> Iterator[np.ndarray]:
-    """Chunks [r, n_units] of how often each unit was drawn, n_resamples rows in all; a row sums to n_units."""
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples = {n_resamples}: at least 1 is allowed")
-    rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK_CELLS // max(n_units, n_cells))
-    for start in range(0, n_resamples, step):
-        rows = min(step, n_resamples - start)
-        drawn = rng.integers(n_units, size=(rows, n_units)) + n_units * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * n_units).reshape(rows, n_units).astype(np.float64)
-
-
-def _limits(resampled: np.ndarray, confidence: float) -> tuple[float, float]:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}: a share between 0 and 1 is allowed")
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return float(low), float(high)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
 
-from emolib import evaluation, intervals
+from emolib import evaluation, intervals, resampling
 
 
 def answers(seed, *, n=200, n_classes=4, n_subjects=6, skill=0.5, unanswered=0.0):
@@ -336,8 +336,8 @@ def test_spearman_limits_equal_those_of_resampling_rows_one_cluster_at_a_time(mo
         rows = np.concatenate([np.flatnonzero(cluster == k) for k in draw])
         values.append(stats.spearmanr(x[rows], y[rows]).statistic)
     expected = np.quantile(values, [0.025, 0.975])
-    for cells in (intervals._CHUNK_CELLS, 80 * 13):  # in one chunk, and in chunks of 13 resamples
-        monkeypatch.setattr(intervals, "_CHUNK_CELLS", cells)
+    for cells in (resampling._CHUNK_CELLS, 80 * 13):  # in one chunk, and in chunks of 13 resamples
+        monkeypatch.setattr(resampling, "_CHUNK_CELLS", cells)
         interval = evaluation.spearman_interval(x, y, cluster, n_resamples=200, seed=9)
         np.testing.assert_allclose([interval.low, interval.high], expected)
 
@@ -380,3 +380,11 @@ ONE = np.array([0, 1])
 def test_wrong_input_is_named(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_signs_drawn_in_pieces_are_those_drawn_at_once(monkeypatch):
+    whole = np.random.default_rng(5).choice((-1, 1), size=(101, 20))
+    monkeypatch.setattr(resampling, "_CHUNK_CELLS", 20 * 13)
+    pieces = list(resampling.sign_flips(20, False, 101, 5))
+    assert len(pieces) == 8
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)

@@ -224,7 +224,8 @@ def test_a_study_has_only_keys_and_parameters_that_are_known(path, monkeypatch):
 
 # rooms from the ground up (docs/architecture.md); a module imports from its own layer and those below it
 LAYERS = (
-    {"labels", "roots", "atomic", "archives", "intervals", "palette", "tables", "published", "study_file", "shipped"},
+    {"labels", "roots", "atomic", "archives", "intervals", "palette", "tables", "published", "study_file", "shipped"}
+    | {"text_cells", "resampling"},
     {"frames", "folds", "stills", "provenance", "openface", "ragged", "subject_normalisation"},
     {"render", "corpora", "video", "detection", "landmarks", "tracking", "action_units", "guides", "given_maps"}
     | {"survey", "audio"},
@@ -233,16 +234,18 @@ LAYERS = (
     {"training", "posteriors", "classifier", "classifier_file", "classify", "saliency_net"}
     | {"performances", "au_tables", "published_posteriors"},
     {"cross_fitting"},
-    {"static_models", "sequences"},
+    {"subject_adaptation", "static_models", "static_fitting", "sequences"},
     {"speech", "hub"},
     {"filters", "normals", "voting", "evaluation", "calibration", "overlap", "saliency_agreement"},
     {"experiment", "judged", "fold_results", "iterative", "embedding", "label_noise", "posterior_study"}
-    | {"labelled_pictures", "still_evaluation", "cross_corpus", "onnx_export", "performance_results", "fusion"},
+    | {"labelled_pictures", "still_evaluation", "cross_corpus", "onnx_export", "performance_results"},
+    {"fusion", "static_sweep"},
     {"plots", "posterior_plots", "result_plots", "comparison_plots", "au_plots", "noise_plots", "still_plots"}
     | {"cross_plots", "au_result_plots", "fusion_plots", "speech_plots"},
     {"runs", "notebooks", "study", "stages", "fold_inputs", "fold_outputs", "variants", "comparison", "selection"}
     | {
         "performance_outputs",
+        "fusion_inputs",
         "still_outputs",
         "still_variants",
         "still_comparison",
