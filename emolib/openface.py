@@ -1,4 +1,4 @@
-"""OpenFace's tables of action units: read in every version, failed frames marked, joined to the frames of a manifest.
+"""OpenFace's tables of action units: read in every version, failed frames marked, as sequences or joined to a manifest.
 
 OpenFace (Baltrusaitis et al. 2018, "OpenFace 2.0") writes a CSV a video, a row a frame and face. Versions differ:
 blanks after commas or none, `face_id` or none (one face), further columns of landmarks, pose or somebody's own. Read
@@ -11,6 +11,8 @@ are
 | success | 0: tracking failed, and what stands in the row is no measurement: it becomes NaN |
 | AU01_r ... AU45_r | 17 intensities, 0..5 |
 | AU01_c ... AU45_c | 18 presences (AU28 has no intensity), 0 or 1 |
+
+OpenFace's output for RAVDESS (Zenodo record 3255102) is of this form: a CSV a video, 30 frames a second.
 """
 
 from __future__ import annotations
@@ -73,6 +75,53 @@ def read(path: str | Path, *, min_confidence: float = 0.0) -> pd.DataFrame:
         frame, face = table["frame"][row] + 1, table["face_id"][row]
         raise ValueError(f"{path}, line {row + 2}, column frame: frame {frame} of face {face} is there twice")
     return table.sort_values(["frame", "face_id"], ignore_index=True)
+
+
+def sequence(table: pd.DataFrame, *, max_gap_frames: int = 0) -> pd.DataFrame:
+    """The face that was followed for longest, from the table's first frame to its last, a row a frame.
+
+    Parameters
+    ----------
+    table : of `read`.
+    max_gap_frames : as for `fill_gaps`.
+
+    Returns
+    -------
+    DataFrame: `frame` (int64, rising by 1), `time_s` (float64; NaN where the table lacks the frame or its time),
+    `INTENSITIES` and `PRESENCES` (float32). These are NaN in frames that failed or that the table lacks, unless their
+    gap was filled.
+    """
+    units = [*INTENSITIES, *PRESENCES]
+    face = _one_face(table).set_index("frame")[["time_s", *units]]
+    if len(face):
+        face = face.reindex(pd.RangeIndex(face.index.min(), face.index.max() + 1, name="frame"))
+    filled = fill_gaps(face[units].to_numpy(np.float32), max_gap_frames=max_gap_frames)
+    return face.assign(**dict(zip(units, filled.T, strict=True))).reset_index()
+
+
+def fill_gaps(values: np.ndarray, *, max_gap_frames: int) -> np.ndarray:
+    """A copy in which runs of frames without a measurement are interpolated linearly, column by column.
+
+    Presences, 0 or 1, become shares in between where they differ at a gap's two ends.
+
+    Parameters
+    ----------
+    values : float [T, F], NaN where nothing was measured.
+    max_gap_frames : longest run that is filled; 0 fills none. A longer run stays NaN as a whole, and so does one at
+        the start or the end, where nothing is known on its other side.
+    """
+    if max_gap_frames < 0 or max_gap_frames != int(max_gap_frames):
+        raise ValueError(f"max_gap_frames: {max_gap_frames} received, a whole number from 0 is allowed")
+    filled, rows = np.array(values), np.arange(len(values))
+    for column in filled.T:
+        known = np.flatnonzero(~np.isnan(column))
+        after = np.searchsorted(known, rows)
+        inside = np.isnan(column) & (after > 0) & (after < len(known))
+        gap, after = rows[inside], after[inside]
+        gap = gap[known[after] - known[after - 1] - 1 <= max_gap_frames]
+        if len(gap):
+            column[gap] = np.interp(gap, known, column[known])
+    return filled
 
 
 def for_videos(folder: str | Path, frames: pd.DataFrame, *, min_confidence: float = 0.0) -> np.ndarray:

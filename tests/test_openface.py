@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emolib import openface
 from emolib.render.shape import AU_COLUMNS
@@ -138,6 +140,73 @@ def test_a_table_that_is_missing_double_or_of_another_recording_is_named(tmp_pat
         openface.for_videos(tmp_path, manifest)
 
 
+def test_a_table_as_ravdess_own_landmark_data_set_has_it_is_read(tmp_path):
+    """Zenodo record 3255102: OpenFace 2 with everything it can write, blanks after commas, hundreds of columns."""
+    n, rng = 4, np.random.default_rng(0)
+    others = [f"gaze_{eye}_{axis}" for eye in (0, 1) for axis in "xyz"] + ["gaze_angle_x", "gaze_angle_y"]
+    others += [f"{kind}_{k}" for kind in ("eye_lmk_x", "eye_lmk_y") for k in range(56)]
+    others += [f"pose_{kind}{axis}" for kind in "TR" for axis in "xyz"]
+    others += [f"{axis}_{k}" for axis in ("x", "y", "X", "Y", "Z") for k in range(68)]
+    others += ["p_scale", "p_rx", "p_ry", "p_rz", "p_tx", "p_ty", *(f"p_{k}" for k in range(34))]
+    first = table(n).iloc[:, :5].astype({"frame": int})
+    between = pd.DataFrame(rng.normal(100, 300, (n, len(others))).round(3), columns=others)
+    content = pd.concat([first, between, table(n).iloc[:, 5:]], axis=1)
+    read = openface.read(write(tmp_path / "01-01-01-01-01-01-01.csv", content))
+    assert len(read) == n and read["success"].all()
+    pd.testing.assert_frame_equal(read, openface.read(write(tmp_path / "plain.csv", table(n))))
+
+
+def test_gaps_are_interpolated_up_to_a_length_and_never_at_the_edges():
+    nan = np.nan
+    values = np.array(
+        [[nan, 1, nan, 2, nan, nan, 5, nan, nan, nan, 9, nan], [0, 1, 0, nan, 1, 0, nan, nan, 1, 1, 1, 1]]
+    ).T
+    same = openface.fill_gaps(values, max_gap_frames=0)
+    np.testing.assert_array_equal(same, values)
+    one = openface.fill_gaps(values, max_gap_frames=1)
+    np.testing.assert_allclose(one[:, 0], [nan, 1, 1.5, 2, nan, nan, 5, nan, nan, nan, 9, nan])
+    two = openface.fill_gaps(values, max_gap_frames=2)
+    np.testing.assert_allclose(two[:, 0], [nan, 1, 1.5, 2, 3, 4, 5, nan, nan, nan, 9, nan])
+    np.testing.assert_allclose(two[:, 1], [0, 1, 0, 0.5, 1, 0, 1 / 3, 2 / 3, 1, 1, 1, 1])
+    assert np.isnan(openface.fill_gaps(values, max_gap_frames=99)[[0, 11], 0]).all()
+    assert np.isnan(values[2, 0]), "the original is left as it was"
+    np.testing.assert_array_equal(openface.fill_gaps(np.full((3, 2), nan), max_gap_frames=5), np.full((3, 2), nan))
+    assert openface.fill_gaps(np.empty((0, 2)), max_gap_frames=5).shape == (0, 2)
+    for wrong in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"max_gap_frames: {wrong} received"):
+            openface.fill_gaps(values, max_gap_frames=wrong)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 8))
+@settings(max_examples=60, deadline=None)
+def test_filling_gaps_is_pandas_interpolation_where_the_run_is_short_enough(seed, longest):
+    rng = np.random.default_rng(seed)
+    values = np.where(rng.random((40, 3)) < 0.5, np.nan, rng.normal(size=(40, 3)))
+    filled = openface.fill_gaps(values, max_gap_frames=longest)
+    inside = pd.DataFrame(values).interpolate(limit_area="inside")
+    for column in range(3):
+        empty = pd.Series(np.isnan(values[:, column]))
+        run = empty.groupby((~empty).cumsum()).transform("sum").where(empty, 0)
+        expected = inside[column].where(run <= longest, values[:, column])
+        np.testing.assert_allclose(filled[:, column], expected, atol=1e-12)
+
+
+def test_a_sequence_has_every_frame_of_the_face_that_was_followed_for_longest(tmp_path):
+    late = table(8, success=[0, 0, 1, 1, 0, 1, 1, 1]).drop(index=6).assign(frame=lambda t: t["frame"] + 3)
+    other = table(3, face_id=1, AU01_r=4.5)
+    read = openface.read(write(tmp_path / "a.csv", pd.concat([late, other])))
+    sequence = openface.sequence(read)
+    assert sequence["frame"].tolist() == list(range(3, 11))
+    assert sequence["AU01_r"].isna().tolist() == [True, True, False, False, True, False, True, False]
+    assert np.isnan(sequence["time_s"][6]) and sequence["time_s"][7] == 7 / 25
+    filled = openface.sequence(read, max_gap_frames=1)
+    assert filled["AU01_r"].isna().tolist() == [True, True] + [False] * 6
+    units = list(openface.INTENSITIES)
+    np.testing.assert_allclose(filled[units].iloc[4], (filled[units].iloc[3] + filled[units].iloc[5]) / 2, rtol=1e-6)
+    nobody = openface.sequence(read.iloc[:0])
+    assert nobody.empty and nobody.columns.tolist() == sequence.columns.tolist()
+
+
 def test_real_tables_are_read_and_others_beside_them_are_refused(tmp_path):
     if not REAL.is_file():
         pytest.skip("../shared/data/openface_csv.zip is not here")
@@ -157,5 +226,8 @@ def test_real_tables_are_read_and_others_beside_them_are_refused(tmp_path):
         assert (units.isna().all(axis=1) == ~read["success"]).all() and units.max().max() <= 5
         step = read.drop_duplicates("frame")["time_s"].diff() / read.drop_duplicates("frame")["frame"].diff()
         assert step.dropna().between(0.03, 0.05).all()
+        sequence = openface.sequence(read, max_gap_frames=3)
+        assert (sequence["frame"].diff().dropna() == 1).all()
+        assert sequence["AU12_r"].notna().sum() >= openface.sequence(read)["AU12_r"].notna().sum()
         failed, frames = failed + (~read["success"]).sum(), frames + len(read)
     assert (frames, failed) == (4981, 204)

@@ -29,13 +29,15 @@ CORPORA: dict[str, str] = {
     "image_folder": "emolib.corpora.image_folder:scan",
     "pedfe": "emolib.corpora.pedfe:scan",
     "ravdess": "emolib.corpora.ravdess:scan",
+    "ravdess_speech": "emolib.corpora.recordings:scan",
     "synthetic": "emolib.corpora.synthetic:scan",
     "synthetic_stills": "emolib.corpora.synthetic:scan_stills",
     "video_csv": "emolib.corpora.video_csv:scan",
 }
 SOURCE_COLUMNS = {"source": "str", "video": "str", "subject": "str", "label": "int64", "split": "str"}
 EXCLUDED_COLUMNS = {"source": "str", "reason": "str"}
-KINDS = ("video", "still")
+KINDS = ("video", "still", "audio")
+AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
 VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # the split that a folder or a cell of a table names
@@ -55,10 +57,10 @@ class Corpus:
     ----------
     name : name in `CORPORA`.
     label_space : name in `labels.SPACES`.
-    kind : "video" or "still".
+    kind : "video", "still" or "audio".
     root : folder that sources are relative to; never written to.
-    sources : a row a video or still: source (posix path relative to root), video (id, unique), subject (str), label
-        (int in the label space), split ("train", "validation", "test" or ""), and what the corpus adds.
+    sources : a row a video, still or recording: source (posix path relative to root), video (id, unique), subject
+        (str), label (int in the label space), split ("train", "validation", "test" or ""), and what the corpus adds.
     excluded : source, reason; everything found below root that is no sample.
     frame_truth : video, frame and what is known of each frame (embedded corpus only).
     notes : one sentence for each thing worth knowing that excludes no file (a clip without a rating).
