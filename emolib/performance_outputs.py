@@ -73,9 +73,10 @@ def save(
 def _summary(results: pd.DataFrame, *, protocol: str, about: Mapping[str, Any]) -> pd.DataFrame:
     known = results.set_index("metric")
     accuracy = known.loc["accuracy"]
-    row = {"accuracy": accuracy["value"], "low": accuracy["low"], "high": accuracy["high"]}
+    row = {"accuracy": accuracy["value"], "accuracy_low": accuracy["low"], "accuracy_high": accuracy["high"]}
     row |= {"mean_of_folds": accuracy["mean_of_folds"], "uar": known.loc["uar", "value"]}
-    row |= {"performances": accuracy["n"], "subjects": accuracy["n_subjects"], "seeds": accuracy["n_seeds"]}
+    counts = {"performances": "n", "subjects": "n_subjects", "seeds": "n_seeds"}
+    row |= {name: int(accuracy[column]) for name, column in counts.items()}
     return pd.DataFrame([row | dict(about) | {"protocol": protocol}])
 
 

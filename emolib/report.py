@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from emolib import atomic, notebooks, pages, runs
 from emolib.frames import replace_folder
 from emolib.roots import check_name, reports_root
@@ -186,6 +188,7 @@ def _index(study: Study, entries: list[Entry]) -> dict[str, Any]:
     variants = Counter(entry.stage for entry in own)
     for entry in own:
         entry.is_open = variants[entry.stage] <= FEW_VARIANTS
+    beside = _side_by_side(complete)  # takes a row out of its run's own summaries
     return {
         "title": study.title,
         "question": study.description,
@@ -197,6 +200,7 @@ def _index(study: Study, entries: list[Entry]) -> dict[str, Any]:
         "n_failed": len(problems),  # of the base's, too
         "protocols": sorted({str(entry.protocol) for entry in complete if entry.protocol}),
         "written": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "beside": beside,
         "results": [entry for entry in complete if entry.summaries],
         "failures": problems,
         "waiting": [entry for entry in own if entry.status == "missing" and entry.lacks],
@@ -204,6 +208,26 @@ def _index(study: Study, entries: list[Entry]) -> dict[str, Any]:
         "made_with": _made_with(entry for entry in entries if entry.status == "done"),
         "version": importlib.metadata.version("emolib"),
     }
+
+
+def _side_by_side(complete: Iterable[Entry]) -> list[dict[str, Any]]:
+    """One table for each stage in which several runs each sum themselves up in one row of the same columns."""
+    stages: dict[str, list[tuple[Entry, pd.DataFrame]]] = {}
+    for entry in complete:
+        if (entry.run.folder / "summary.parquet").is_file() and len(table := entry.run.table("summary")) == 1:
+            stages.setdefault(entry.stage, []).append((entry, table))
+    found = []
+    for stage, runs_of_it in stages.items():
+        alike = len({tuple(table.columns) for _, table in runs_of_it}) == 1
+        if len(runs_of_it) < 2 or not alike or "protocol" not in runs_of_it[0][1]:
+            continue
+        rows = [table.assign(variant=entry.variant) for entry, table in runs_of_it]
+        joined = pd.concat(rows, ignore_index=True)
+        joined = joined[["variant", *(name for name in joined if name != "variant")]]
+        found.append(present(joined, protocol=None, where=stage) | {"title": stage.replace("_", " ").capitalize()})
+        for entry, _ in runs_of_it:
+            entry.summaries = [one for one in entry.summaries if one["title"]]
+    return found
 
 
 def _made_with(entries: Iterable[Entry]) -> list[tuple[str, str]]:

@@ -78,7 +78,8 @@ def fit(
     unseen = answer
     if len(rows) > len(parts.train) and (calibrate or of_validation.any()):
         unseen = learn(values, label, subject, parts.train, **how, **fixed)
-        posterior[of_validation] = unseen(parts.predict[of_validation])
+        if of_validation.any():  # an inner fit answers for others
+            posterior[of_validation] = unseen(parts.predict[of_validation])
     if calibrate:
         said = np.log(np.maximum(unseen(parts.validation), np.finfo(np.float64).tiny))
         temperature = posteriors.fit_temperature(said, label[parts.validation])

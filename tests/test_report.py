@@ -203,6 +203,28 @@ def test_a_notebook_of_an_older_run_is_not_shown_as_this_ones(project):
     assert "Run by hand" in html and "long ago" not in html and "draw/main.html" not in html
 
 
+def test_runs_of_a_stage_that_sum_themselves_up_in_a_row_stand_in_one_table(project):
+    made = study.load(write_study(project, STUDY))
+    scaled = [job for job in made.jobs if job.stage == "scale"]
+    row = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "protocol": "nested"}
+    assert len(scaled) > 1
+    for place, job in enumerate(made.jobs):
+        finish(job, summary=pd.DataFrame([row | {"accuracy": 0.5 + place / 100}]) if job in scaled else None)
+    html = report.build(made).read_text("utf-8")
+    head = html[: html.index("<h2>Runs</h2>")]
+    assert head.count("<h3>Scale</h3>") == 1 and head.count("<table>") == 1
+    assert all(f'<td class="name">{job.variant}' in head for job in scaled)
+    assert head.count("[0.400, 0.600]") == len(scaled)
+
+
+def test_rows_without_a_protocol_or_of_different_columns_stay_with_their_runs(project):
+    made = study.load(write_study(project, STUDY))
+    for place, job in enumerate(made.jobs):
+        finish(job, summary=pd.DataFrame([{"epochs": 3, f"own_{place}": 1, "protocol": "nested"}]))
+    head = report.build(made).read_text("utf-8")
+    assert "<h3>Scale</h3>" not in head and head[: head.index("<h2>Runs</h2>")].count("<table>") == len(made.jobs)
+
+
 def test_a_number_with_an_interval_needs_a_protocol():
     table = pd.DataFrame({"variant": ["a"], "uar": [0.5], "uar_low": [0.4], "uar_high": [0.6]})
     with pytest.raises(ValueError, match="protocol"):

@@ -129,6 +129,14 @@ def test_calibration_is_the_temperature_of_validation_rows_and_keeps_the_answers
     assert loss(fitted.posterior) < loss(raw.posterior)
 
 
+def test_an_inner_fit_that_answers_for_others_alone_is_calibrated_too():
+    given = parts()
+    asked = np.setdiff1d(given.predict, np.union1d(given.train, given.validation))
+    inner = Parts(given.train, given.validation, asked, given.seed)
+    said = fit(inner, model="svc", calibrate=True).posterior  # an SVC refuses to answer no rows at all
+    np.testing.assert_allclose(said, fit(given, model="svc", calibrate=True).posterior[np.isin(given.predict, asked)])
+
+
 def test_it_goes_through_cross_fit_with_processes_and_inner_folds():
     made = folds.make_folds(PERFORMANCES, n_folds=3, seed=1)
     one = partial(

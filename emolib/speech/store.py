@@ -39,6 +39,7 @@ from emolib.video import MediaError
 
 SCHEMA_VERSION = 1
 FACTS = ("length", "sound_s", "kept_s", "peak", "sha256")  # columns that are written beside the corpus' own
+RECORDINGS_PER_WORKER = 150  # fewer are done before a process has started and imported librosa (2 to 3 seconds)
 _FILE = "store.json"
 
 
@@ -118,7 +119,7 @@ def prepare(
     ----------
     corpus : its sources' names say which performance each is (`performances.of_corpus`).
     out : folder of the store; an older store there is replaced when the new one is complete.
-    workers : processes; None: one a core.
+    workers : processes; None: one a core, where there are recordings enough.
     progress : show a bar.
 
     Raises
@@ -168,7 +169,8 @@ def duplicates(known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_order(paths: list[Path], options: FeatureOptions, workers: int | None) -> Iterator[tuple]:
-    n_workers = min(joblib.cpu_count() if workers is None else workers, len(paths))
+    worth = max(1, len(paths) // RECORDINGS_PER_WORKER)
+    n_workers = min(joblib.cpu_count(), worth) if workers is None else workers
     if n_workers <= 1:
         yield from (_features_or_reason(path, options) for path in paths)
         return

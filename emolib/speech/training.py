@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -65,42 +66,18 @@ def train(
     FloatingPointError
         The training loss is not finite.
     """
-    optimiser = _optimiser(network, recipe)
     average = None
     if recipe.ema_decay:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     answering = network if average is None else average.module
     weight = class_weights(label[train_rows], n_classes).to(device) if recipe.class_weights else None
     target = F.one_hot(torch.from_numpy(np.where(label < 0, 0, label)), n_classes).float().to(device)
+    optimiser = _optimiser(network, recipe)
+    task = _Task(network, average, optimiser, target, weight, recipe, augmentation, seed, device)
     progress = Progress()
     while not progress.finished(recipe):
-        began, epoch = time.perf_counter(), progress.epoch + 1
-        generator = torch.Generator().manual_seed(derived_seed(seed, _ORDER, epoch))
-        changes = torch.Generator(device).manual_seed(derived_seed(seed, _CHANGES, epoch))
-        torch.manual_seed(derived_seed(seed, _DROPOUT, epoch))
-        order = _whole(drawn(train_rows, data.length, batch_size=recipe.batch_size, generator=generator), recipe)
-        network.train()
-        total = torch.zeros((), device=device)
-        for step, rows in enumerate(order):
-            rate = recipe.rate((epoch - 1) * len(order) + step, steps_per_epoch=len(order))
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group["factor"]
-            values = batches.cut(data, rows, longest=recipe.crop_steps, generator=generator).to(device)
-            length = torch.full((len(rows),), values.shape[1], device=device)
-            values = augment(network.scaled(values), length, changes, how=augmentation)
-            values, wanted = mixup(values, target[rows.to(device)], changes, alpha=recipe.mixup_alpha)
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision):
-                logits = network.logits(values, length)
-            loss = F.cross_entropy(logits.float(), wanted, weight=weight, label_smoothing=recipe.label_smoothing)
-            optimiser.zero_grad()
-            loss.backward()
-            if recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-            optimiser.step()
-            if average is not None:
-                average.update_parameters(network)
-            total += loss.detach()
-        row = {"train_loss": total.item() / len(order), "learning_rate": rate}
+        began = time.perf_counter()
+        row = _train_epoch(task, data, train_rows, epoch=progress.epoch + 1)
         row |= validate(answering, data, label, validation_rows, recipe=recipe, device=device)
         row["seconds"] = time.perf_counter() - began
         progress.record(row, answering.state_dict(), monitor=recipe.monitor, name=f"seed {seed}")
@@ -111,6 +88,58 @@ def train(
     history = pd.DataFrame(progress.history)
     kept = history["epoch"] == (progress.epoch if last else progress.best_epoch)
     return state, history.assign(kept=kept)[list(HISTORY_COLUMNS)]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What one training is made of, beside its recordings."""
+
+    network: nn.Module
+    average: AveragedModel | None
+    optimiser: torch.optim.Optimizer
+    target: Tensor  # float32 [N, C]
+    class_weight: Tensor | None
+    recipe: SpeechRecipe
+    augmentation: SpeechAugmentation
+    seed: int
+    device: torch.device
+
+
+def _train_epoch(task: _Task, data: Steps, rows: np.ndarray, *, epoch: int) -> dict:
+    """One pass over the training rows: mean loss of its steps, and the last step's learning rate."""
+    recipe, device, seed = task.recipe, task.device, task.seed
+    generator = torch.Generator().manual_seed(derived_seed(seed, _ORDER, epoch))
+    changes = torch.Generator(device).manual_seed(derived_seed(seed, _CHANGES, epoch))
+    torch.manual_seed(derived_seed(seed, _DROPOUT, epoch))
+    order = _whole(drawn(rows, data.length, batch_size=recipe.batch_size, generator=generator), recipe)
+    task.network.train()
+    total, rate = torch.zeros((), device=device), 0.0
+    for step, batch in enumerate(order):
+        rate = recipe.rate((epoch - 1) * len(order) + step, steps_per_epoch=len(order))
+        for group in task.optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        values = batches.cut(data, batch, longest=recipe.crop_steps, generator=generator).to(device)
+        total += _step(task, values, task.target[batch.to(device)], changes)
+    return {"train_loss": total.item() / len(order), "learning_rate": rate}
+
+
+def _step(task: _Task, values: Tensor, target: Tensor, changes: torch.Generator) -> Tensor:
+    """Change the batch (values float32 [B, T, F], without padding), learn from it, and return its loss."""
+    recipe, network = task.recipe, task.network
+    length = torch.full((len(values),), values.shape[1], device=values.device)
+    values = augment(network.scaled(values), length, changes, how=task.augmentation)
+    values, target = mixup(values, target, changes, alpha=recipe.mixup_alpha)
+    with torch.autocast(values.device.type, torch.bfloat16, enabled=recipe.mixed_precision):
+        logits = network.logits(values, length)
+    loss = F.cross_entropy(logits.float(), target, weight=task.class_weight, label_smoothing=recipe.label_smoothing)
+    task.optimiser.zero_grad()
+    loss.backward()
+    if recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+    task.optimiser.step()
+    if task.average is not None:
+        task.average.update_parameters(network)
+    return loss.detach()
 
 
 def _optimiser(network: nn.Module, recipe: SpeechRecipe) -> torch.optim.AdamW:
