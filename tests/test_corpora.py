@@ -87,8 +87,8 @@ def test_a_table_that_breaks_the_contract_is_refused(tmp_path, change, message):
 
 def test_missing_columns_and_unknown_kinds_are_refused(tmp_path):
     good = collect("own", tmp_path, [], [], label_space="ravdess8", kind="video")
-    with pytest.raises(ValueError, match="kind 'audio'"):
-        Corpus("own", "ravdess8", "audio", tmp_path, good.sources, good.excluded)
+    with pytest.raises(ValueError, match="kind 'smell'"):
+        Corpus("own", "ravdess8", "smell", tmp_path, good.sources, good.excluded)
     with pytest.raises(ValueError, match=r"\['label'\] missing"):
         Corpus("own", "ravdess8", "video", tmp_path, good.sources.drop(columns="label"), good.excluded)
     with pytest.raises(ValueError, match="unknown label space 'own8'"):
