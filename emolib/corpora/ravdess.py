@@ -11,6 +11,7 @@ Source: Livingstone and Russo 2018, doi 10.1371/journal.pone.0196391; Zenodo rec
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from emolib import labels
@@ -23,6 +24,7 @@ CHANNELS = {1: "speech", 2: "song"}
 INTENSITIES = {1: "normal", 2: "strong"}
 STATEMENTS = {1: "kids", 2: "dogs"}
 REPETITIONS = (1, 2)
+NO_NAME = "name is not MM-VV-EE-II-SS-RR-AA"
 N_SONG_EMOTIONS = 6  # nobody sings disgust or surprise
 
 
@@ -44,19 +46,44 @@ def scan(root: Path, *, modality: str = "any", channel: str = "speech", max_acto
         `ravdess8`, videos; adds emotion (class name), intensity ("normal", "strong"), statement ("kids", "dogs"),
         repetition (1, 2), sex ("male", "female"), modality and channel. Subjects are "01", "02", ...
     """
+    wanted = {"modality": modality, "channel": channel}
+    named = {"name": "ravdess", "kind": "video", "max_actor": max_actor}
+    return scan_names(root, wanted, MODALITIES, parse=_parse, order=_sound_first, **named)
+
+
+def scan_names(
+    root: Path,
+    wanted: Mapping[str, str],
+    modalities: Mapping[int, str],
+    *,
+    name: str,
+    kind: str,
+    max_actor: int,
+    parse: Callable[..., tuple[dict, str]],
+    order: Callable[[str], tuple],
+) -> Corpus:
+    """Corpus `name` of the files below `root`, each performance once.
+
+    Parameters
+    ----------
+    wanted : modality and channel, each one of its names or "any".
+    modalities : those that the corpus has.
+    parse : (path, max_actor=) -> columns that a file name says, or why it is no sample.
+    order : of two files of a performance, that which sorts first is used.
+    """
     for option, value, allowed in (
-        ("modality", modality, ("any", *MODALITIES.values())),
-        ("channel", channel, ("any", *CHANNELS.values())),
+        ("modality", wanted["modality"], ("any", *modalities.values())),
+        ("channel", wanted["channel"], ("any", *CHANNELS.values())),
         ("max_actor", max_actor, range(1, 100)),
     ):
         if value not in allowed:
             raise ValueError(f"{option}: {value!r} given, allowed are {allowed}")
     files, excluded = find_files(root)
     rows, performances = [], {}
-    for source in sorted(files, key=_sound_first):
-        row, reason = _parse(PurePosixPath(source), max_actor=max_actor)
+    for source in sorted(files, key=order):
+        row, reason = parse(PurePosixPath(source), max_actor=max_actor)
         if not reason:
-            reason = _not_wanted(row, modality=modality, channel=channel)
+            reason = _not_wanted(row, **wanted)
         if not reason:
             first = performances.setdefault(row["video"].split("-", 1)[1], source)  # all but the modality
             reason = "" if first == source else f"same performance as {first}"
@@ -64,7 +91,7 @@ def scan(root: Path, *, modality: str = "any", channel: str = "speech", max_acto
             excluded.append({"source": source, "reason": reason})
         else:
             rows.append({"source": source, **row})
-    return collect("ravdess", root, rows, excluded, label_space="ravdess8", kind="video")
+    return collect(name, root, rows, excluded, label_space="ravdess8", kind=kind)
 
 
 def _sound_first(source: str) -> tuple[str, str]:
@@ -73,17 +100,29 @@ def _sound_first(source: str) -> tuple[str, str]:
 
 def _parse(path: PurePosixPath, *, max_actor: int) -> tuple[dict, str]:
     """The columns that a file name says, or why it is no sample."""
-    if not (match := NAME.fullmatch(path.stem)):
-        return {}, "name is not MM-VV-EE-II-SS-RR-AA"
-    code = {field: int(text) for field, text in match.groupdict().items()}
+    if (code := read_name(path)) is None:
+        return {}, NO_NAME
     if code["modality"] == 3:
         return {}, "audio only (modality 03)"
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         return {}, f"no video file ({path.suffix or 'no suffix'})"
+    return columns_of(path.stem, code, modalities=MODALITIES, max_actor=max_actor)
+
+
+def read_name(path: PurePosixPath) -> dict[str, int] | None:
+    """Number of each of `FIELDS` in a file's name; None where it is not in RAVDESS's form."""
+    match = NAME.fullmatch(path.stem)
+    return {field: int(text) for field, text in match.groupdict().items()} if match else None
+
+
+def columns_of(
+    video: str, code: Mapping[str, int], *, modalities: Mapping[int, str], max_actor: int
+) -> tuple[dict, str]:
+    """The columns that `read_name`'s numbers mean, or why there is no such performance."""
     classes = labels.names("ravdess8")
     n_emotions = N_SONG_EMOTIONS if code["channel"] == 2 else len(classes)
     for field, allowed in (
-        ("modality", MODALITIES),
+        ("modality", modalities),
         ("channel", CHANNELS),
         ("emotion", range(1, n_emotions + 1)),
         ("intensity", INTENSITIES),
@@ -92,12 +131,12 @@ def _parse(path: PurePosixPath, *, max_actor: int) -> tuple[dict, str]:
         ("actor", range(1, max_actor + 1)),
     ):
         if code[field] not in allowed:
-            return {}, f"{field} {match[field]} is not in {min(allowed):02d}..{max(allowed):02d}"
+            return {}, f"{field} {code[field]:02d} is not in {min(allowed):02d}..{max(allowed):02d}"
     if code["emotion"] == 1 and code["intensity"] == 2:
         return {}, "neutral has no strong intensity"
     return {
-        "video": path.stem,
-        "subject": match["actor"],
+        "video": video,
+        "subject": f"{code['actor']:02d}",
         "label": code["emotion"] - 1,
         "split": "",
         "emotion": classes[code["emotion"] - 1],
@@ -105,7 +144,7 @@ def _parse(path: PurePosixPath, *, max_actor: int) -> tuple[dict, str]:
         "statement": STATEMENTS[code["statement"]],
         "repetition": code["repetition"],
         "sex": "male" if code["actor"] % 2 else "female",
-        "modality": MODALITIES[code["modality"]],
+        "modality": modalities[code["modality"]],
         "channel": CHANNELS[code["channel"]],
     }, ""
 
