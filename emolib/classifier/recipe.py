@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from emolib.classifier.augment import Augmentation
+from emolib.engines.plan import scheduled_rate
 from emolib.models import IMAGE_SIZE_PX
 
 OPTIMISERS = ("sgd", "adam", "adamw")
@@ -123,13 +124,7 @@ class ClassifierRecipe:
 
     def rate(self, step: int, *, steps_per_epoch: int) -> float:
         """Learning rate at `step`, counted from 0 over all epochs."""
-        n_steps = self.epochs * steps_per_epoch
-        n_warm = round(self.warmup_share * n_steps)
-        if step < n_warm:
-            return self.learning_rate * (step + 1) / n_warm
-        if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - n_warm) / (n_steps - n_warm)))
+        return scheduled_rate(self, step, n_steps=self.epochs * steps_per_epoch)
 
     def steps_of_epoch(self, n_samples: int) -> int:
         """Whole batches of `n_samples`; fewer samples than a batch are one."""

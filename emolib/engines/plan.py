@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,17 +79,24 @@ class Recipe:
 
     def rate(self, step: int, *, steps_per_epoch: int) -> float:
         """Learning rate at `step`, counted from 0 over all epochs."""
-        n_steps = self.epochs * steps_per_epoch
-        n_warm = round(self.warmup_share * n_steps)
-        if step < n_warm:
-            return self.learning_rate * (step + 1) / n_warm
-        if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - n_warm) / (n_steps - n_warm)))
+        return scheduled_rate(self, step, n_steps=self.epochs * steps_per_epoch)
 
     def n_steps(self, n_samples: int) -> int:
         """Steps of an epoch over `n_samples`."""
         return math.ceil(n_samples / self.batch_size)
+
+
+def scheduled_rate(recipe: Any, step: int, *, n_steps: int) -> float:
+    """Learning rate at `step` of `n_steps`: a linear warm-up to `recipe.learning_rate`, then constant or a half cosine.
+
+    recipe : any with `learning_rate`, `warmup_share` and `schedule`; "constant", or else the cosine.
+    """
+    n_warm = round(recipe.warmup_share * n_steps)
+    if step < n_warm:
+        return recipe.learning_rate * (step + 1) / n_warm
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - n_warm) / (n_steps - n_warm)))
 
 
 @dataclass(frozen=True, eq=False)
