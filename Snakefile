@@ -56,6 +56,7 @@ for stage in dict.fromkeys(job.stage for job in JOBS.values()):
             notebook=of_job(stage, lambda job: job.notebook),
             library=of_job(stage, flow.library),
             upstream=of_job(stage, lambda job: [flow.marker(other) for other in flow.upstream(job, JOBS)]),
+            beside=of_job(stage, flow.beside),
         output:
             f"{RUNS}/.done/{stage}/{{variant}}",
         log:

@@ -5,8 +5,8 @@
 Sequences are made up: 1,440 of 24 subjects, 35 columns, of lengths as RAVDESS has them (75 to 155 frames, 110 in the
 middle). The plain way is one fold after the other in one process with torch's own threads: `DataLoader` without
 workers, `pad_sequence` in shuffled order, a packed `nn.LSTM`. Ours is `cross_fit` with a process a core: batches of
-like length, unpacked in oneDNN's kernel. Same folds, epochs, batch size, network and number of parameters; both
-validate after each epoch and answer for all rows at the end. The time of starting processes is counted.
+like length, unpacked in oneDNN's kernel. Same folds, epochs, batch size, network, optimiser and rate; features as they
+are in both; both validate after each epoch and answer for all rows at the end. The time of starting processes is counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from emolib.folds import Fold, make_folds
 from emolib.labels import names
 from emolib.ragged import Ragged
 
-N_FEATURES, N_SUBJECTS, BATCH = 35, 24, 64
+N_FEATURES, N_SUBJECTS, BATCH, RATE = 35, 24, 64, 1e-3
 CLASSES = names("ravdess8")
 
 
@@ -89,7 +89,7 @@ def plainly(data: Ragged, table: pd.DataFrame, folds: list[Fold], *, epochs: int
     for fold in folds:
         torch.manual_seed(2020)
         model = Plain()
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+        optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
         training = loader(data, label, fold.train, shuffle=True)
         validation = loader(data, label, fold.validation, shuffle=False)
         for _ in range(epochs):
@@ -115,7 +115,7 @@ def ours(data: Ragged, table: pd.DataFrame, folds: list[Fold], *, epochs: int, w
         sequences=data,
         label=label,
         n_classes=len(CLASSES),
-        recipe={"epochs": epochs, "patience": epochs, "batch_size": BATCH},
+        recipe={"epochs": epochs, "patience": epochs, "batch_size": BATCH, "learning_rate": RATE, "scaling": "none"},
     )
     done = cross_fit(fit, table, folds=folds, seeds=[2020], classes=CLASSES, workers=workers, progress=False)
     tested = done.posteriors[done.posteriors["subset"] == "test"]

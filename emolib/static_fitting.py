@@ -27,6 +27,7 @@ def fit(
     model: str,
     options: Mapping[str, Any] | None = None,
     scaling: str = "minmax",
+    components: int = 0,
     features: str = "none",
     learn_from: str = "train_and_validation",
     choices: Mapping[str, Sequence] | None = None,
@@ -40,12 +41,12 @@ def fit(
     ----------
     values : float [N, F], a row a performance, finite.
     label, subject : int [N], 0 .. `n_classes` - 1; [N].
-    model, options, scaling, features : as for `static_models.learn`.
+    model, options, scaling, components, features : as for `static_models.learn`.
     learn_from : "train_and_validation" (nothing here stops early) or "train". With the first, validation rows are
         answered by a second model that learned from the training rows alone, so that a fusion may choose by them. Under
         protocol `reference`, where the validation rows are the test's, only the training rows are ever learned from.
-    choices : option -> values, or `scaling` or `features` -> values: all combinations are tried and the most accurate
-        is taken (the first of equal ones), see `choose`.
+    choices : option -> values, or `scaling`, `components` or `features` -> values: all combinations are tried and the
+        most accurate is taken (the first of equal ones), see `choose`.
     choose_by : "inner_folds" of the subjects that are learned from, or "validation": the fold's validation rows (under
         protocol `reference` these are the test's, as published).
     calibrate : a temperature is fitted to the answers to the validation rows and applied to all.
@@ -61,7 +62,8 @@ def fit(
         A name is unknown (those allowed are listed), a value is not finite, or options contradict each other.
     """
     values, label, subject = checked(values), np.asarray(label), np.asarray(subject)
-    how = {"model": model, "options": dict(options or {}), "scaling": scaling, "features": features}
+    how = {"model": model, "options": dict(options or {}), "scaling": scaling}
+    how |= {"components": components, "features": features}
     if choose_by not in CHOOSE_BY:
         raise ValueError(f"choose_by: {choose_by!r} received, {', '.join(CHOOSE_BY)} are allowed")
     rows, tables = learning_rows(parts, learn_from), {}
@@ -150,7 +152,7 @@ def choose(
     Parameters
     ----------
     splits : (rows learned from, rows judged).
-    how : model, options, scaling and features that `choices` change.
+    how : model, options, scaling, components and features that `choices` change.
 
     Returns
     -------
@@ -158,7 +160,7 @@ def choose(
     """
     tried, settings, accuracy = list(ParameterGrid(dict(choices))), [], []
     for one in tried:
-        own = {key: one[key] for key in ("scaling", "features") if key in one}
+        own = {key: one[key] for key in ("scaling", "components", "features") if key in one}
         of_model = {key: value for key, value in one.items() if key not in own}
         settings.append({**how, **own, "options": {**how["options"], **of_model}})
         n_right = 0

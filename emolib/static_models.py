@@ -8,7 +8,7 @@
 | `decision_tree`, `random_forest`, `mlp` | their classifiers; the MLP with one layer of 80 | own |
 | `lda`, `extra_trees` | beyond system C's eleven | own |
 | `adaptive_lda` | `subject_adaptation.AdaptiveDiscriminant`: to be asked about one person at a time | own |
-| `ensemble` | mean of the posteriors of `members`: each has model, and may have options, scaling, features | own |
+| `ensemble` | mean of the posteriors of `members`: each has model, and may have the other arguments of `learn` | own |
 
 *Margins* are the softmax of `decision_function` (of the negative distances for `nearest_centroid`). They rank classes
 and are no probabilities until a temperature is fitted (`static_fitting.fit`). The largest is always the class that the
@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -70,7 +71,7 @@ SCALINGS = ("none", "minmax", "standard")
 FEATURES = ("none", "pairwise")  # pairwise: the products of any two features too
 _NOT_ASKED = {"random_state", "probability", "verbose", "decision_function_shape", "break_ties"}
 _SEED_STEP = 1000  # between the members of an ensemble
-_MEMBER_KEYS = ("model", "options", "scaling", "features")
+_MEMBER_KEYS = ("model", "options", "scaling", "components", "features")
 Answer = Callable[[np.ndarray], np.ndarray]  # float [n, F] -> posterior float64 [n, C]
 
 
@@ -89,6 +90,7 @@ def learn(
     seed: int,
     options: Mapping[str, Any] | None = None,
     scaling: str = "minmax",
+    components: int = 0,
     features: str = "none",
 ) -> Answer:
     """Train a static model on all rows given. Returns what answers other rows.
@@ -100,17 +102,21 @@ def learn(
     model : one of `MODELS`.
     options : of the estimator; unknown ones are refused.
     scaling : one of `SCALINGS`, fitted on these rows.
-    features : one of `FEATURES`, made after scaling.
+    components : principal components of the scaled values, fitted on these rows, that the model reads: so many, at most
+        as there are rows or columns; 0: the values themselves.
+    features : one of `FEATURES`, made last.
 
     Raises
     ------
     ValueError
-        A name is unknown; those that are allowed are listed.
+        A name is unknown; those that are allowed are listed. `components` is negative.
     """
     if model == "ensemble":
-        shared = {"n_classes": n_classes, "seed": seed, "scaling": scaling, "features": features}
+        shared = {"n_classes": n_classes, "seed": seed, "scaling": scaling}
+        shared |= {"components": components, "features": features}
         return _ensemble(values, label, options or {}, shared=shared)
-    pipeline = build(model, options=options, scaling=scaling, features=features, seed=seed)
+    n_components = min(components, *values.shape)
+    pipeline = build(model, options=options, scaling=scaling, components=n_components, features=features, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # how many steps are made is part of the model
         pipeline.fit(values, label)
@@ -124,9 +130,17 @@ def learn(
 
 
 def build(
-    model: str, *, options: Mapping[str, Any] | None = None, scaling: str = "minmax", features: str = "none", seed: int
+    model: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    scaling: str = "minmax",
+    components: int = 0,
+    features: str = "none",
+    seed: int,
 ) -> Pipeline:
-    """The pipeline of a model (no `ensemble`): scaling, features, estimator. Unknown names raise a ValueError."""
+    """The pipeline of a model (no `ensemble`), see `learn`: scaling, components, features, estimator."""
+    if components < 0:
+        raise ValueError(f"components: {components} received, 0 (none) or more are allowed")
     for name, given, allowed in (
         ("model", model, _ESTIMATORS),
         ("scaling", scaling, SCALINGS),
@@ -143,7 +157,9 @@ def build(
         given["random_state"] = seed
     scaler = {"none": FunctionTransformer, "minmax": MinMaxScaler, "standard": StandardScaler}[scaling]
     made = PolynomialFeatures(2, interaction_only=True, include_bias=False) if features == "pairwise" else "passthrough"
-    return Pipeline([("scaling", scaler()), ("features", made), ("model", estimator(**given))])
+    axes = PCA(components, svd_solver="full") if components else "passthrough"
+    steps = [("scaling", scaler()), ("components", axes), ("features", made), ("model", estimator(**given))]
+    return Pipeline(steps)
 
 
 def _ensemble(values: np.ndarray, label: np.ndarray, options: Mapping[str, Any], *, shared: Mapping) -> Answer:

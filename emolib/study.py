@@ -63,6 +63,9 @@ class Job:
     upstream: tuple[str, ...]  # names of jobs, "stage/variant", of the same study or of its base
     threads: int | str  # "all": every core
     base: str = ""  # the study's base
+    beside: tuple[
+        str, ...
+    ] = ()  # runs "study/stage/variant" of other studies that it reads and that are not made for it
 
     @property
     def name(self) -> str:
@@ -181,13 +184,14 @@ def _expand_stage(
         known = [*above, *jobs]
         if f"{stage}/{variant.name}" in {job.name for job in known}:
             raise ValueError(f"{here}: the base {base!r} has a variant of this name; choose another")
-        upstream = dict.fromkeys((*needs, *_name_runs(here, params, variant, known)))
+        named, beside = _name_runs(here, params, variant, known)
+        upstream = dict.fromkeys((*needs, *named))
         implied = {"study": study, "base_study": base, "variant": variant.name, "make_missing": False}
         if not base:
             del implied["base_study"]  # not passed at all: adding a base to one study outdates no other
         params.update({key: value for key, value in implied.items() if key in declared})
         threads = given.get("threads", 1)
-        jobs.append(Job(study, stage, variant.name, notebook, params, tuple(upstream), threads, base))
+        jobs.append(Job(study, stage, variant.name, notebook, params, tuple(upstream), threads, base, tuple(beside)))
         _check_base_is_read(here, jobs[-1], declared, above)
     return jobs
 
@@ -207,29 +211,31 @@ def _needs(where: str, needs: Any, above: list[Job]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _name_runs(where: str, params: dict[str, Any], variant: Variant, above: list[Job]) -> list[str]:
-    """Runs that `params` name, which are checked, and exchanged for their repetition with the variant's own seed."""
-    known, found = {job.name for job in above}, []
-    for key in study_file.RUN_PARAMETERS:
-        name = params.get(key)
-        if not isinstance(name, str) or "/" not in name or study_file.of_another_study(f"{where}: {key}", name):
-            continue
+def _name_runs(where: str, params: dict[str, Any], variant: Variant, above: list[Job]) -> tuple[list[str], list[str]]:
+    """Runs that `params` name, of this study and of others; exchanged for their repetition with the variant's seed."""
+    known, found, beside = {job.name for job in above}, [], []
+
+    def is_own(key: str, name: str) -> bool:
+        if study_file.of_another_study(f"{where}: {key}", name):
+            beside.append(name)
+            return False
         if name not in known:
             raise ValueError(f"{where}: {key}: {name!r} is none of the variants above it; {suggest(name, known)}")
+        return True
+
+    for key in study_file.RUN_PARAMETERS:
+        name = params.get(key)
+        if not isinstance(name, str) or "/" not in name or not is_own(key, name):
+            continue
         repetition = f"{name}_s{variant.seed}"
         if variant.seed is not None and repetition in known:
             params[key] = repetition
         found.append(params[key])
+    for key in study_file.RUN_LISTS:
+        found += [name for name in params.get(key) or [] if is_own(key, name)]
     runs = study_file.addresses(params.get("compared") or [], params.get("seeds") or [])
-    named = [("compared", name) for of_row in runs.values() for name in of_row]
-    listed = [(key, name) for key in study_file.RUN_LISTS for name in params.get(key) or []]
-    for key, name in [*named, *listed]:
-        if key in study_file.RUN_LISTS and study_file.of_another_study(f"{where}: {key}", name):
-            continue
-        if name not in known:
-            raise ValueError(f"{where}: {key}: {name!r} is none of the variants above it; {suggest(name, known)}")
-        found.append(name)
-    return found
+    found += [name for of_row in runs.values() for name in of_row if is_own("compared", name)]
+    return found, beside
 
 
 def _check_params(params: Mapping[str, Any], declared: Iterable[str], where: str, notebook: Path) -> None:

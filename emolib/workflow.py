@@ -52,6 +52,12 @@ def upstream(job: Job, jobs: Jobs) -> list[Job]:
     return [jobs[job.study if (job.study, name) in jobs else job.base, name] for name in job.upstream]
 
 
+def beside(job: Job) -> list[Path]:
+    """``run.json`` of the runs of other studies that `job` reads, of those that are there: a newer one outdates it."""
+    runs = (name.partition("/") for name in job.beside)  # no markers: Snakemake would look for a rule that makes them
+    return [file for study, _, run in runs if (file := study_folder(study) / run / "run.json").is_file()]
+
+
 def library(job: Job) -> list[Path]:
     """emolib's source files that `job` depends on, relative to the repository where they lie in it."""
     root = project_root()

@@ -11,9 +11,9 @@ import yaml
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 NOTEBOOKS = {
-    "a": ["# The source\nIt **draws** numbers.", 'study = "mini"\nvariant = "main"\nn = 3\nseed = 0',
+    "a": ["# The source\nIt **draws** numbers.", 'study = "mini"\nvariant = "main"\nn = 3\nseed = 0\nfused = []',
           "import numpy as np\nimport pandas as pd\nfrom emolib import runs",
-          'run = runs.begin(stage="draw", variant=variant, study=study, params=dict(n=n, seed=seed))',
+          'run = runs.begin(stage="draw", variant=variant, study=study, params=dict(n=n, seed=seed), upstream=fused)',
           'run.save_table("numbers", pd.DataFrame({"x": np.random.default_rng(seed).normal(size=n)}))',
           'run.finish(metrics={"n": n})'],
     "b": ["# Scale", 'study = "mini"\nvariant = "main"\nfactor = 1.0\nprotocol = "nested"\nmake_missing = True\n'

@@ -1,4 +1,4 @@
-"""Statistics of recordings: what each part measures, what it does not depend on, and a fit that learns from them."""
+"""Statistics of recordings: what each part measures, and what it does not depend on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from made_sound import voice, write_sound
 from scipy.fft import dct
 
-from emolib import corpora, static_fitting
-from emolib.cross_fitting import Parts
+from emolib import corpora
 from emolib.ragged import Ragged
 from emolib.speech import features, statistics, store
 from emolib.speech.features import FeatureOptions
@@ -121,28 +120,3 @@ def test_what_does_not_fit_is_refused():
         statistics.statistics(mels, Ragged(pitch.values, pitch.length[::-1].copy()), options=OPTIONS)
     with pytest.raises(ValueError, match="20 bands received, 25 or more"):
         statistics.statistics(Ragged(mels.values[:, :20], mels.length), pitch, options=OPTIONS)
-
-
-def vectors() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values [120, 40] of six people, label, subject: three classes apart in five columns."""
-    rng, label = np.random.default_rng(0), np.tile([0, 1, 2], 40)
-    values = rng.normal(size=(120, 40)).astype(np.float32)
-    values[:, :5] += 3 * np.eye(3, 5)[label]
-    return values, label, np.repeat([f"{k}" for k in range(6)], 20)
-
-
-@pytest.mark.parametrize("components", [0, 8, 10_000])
-def test_a_fit_learns_from_principal_components_of_its_training_rows_alone(components):
-    values, label, subject = vectors()
-    rows = np.arange(120)
-    parts = Parts(rows[:60], rows[60:80], rows[60:], seed=0)
-    shared = {"label": label, "subject": subject, "n_classes": 3}
-    found = statistics.fit(parts, values=values, components=components, **shared)
-    assert (found.posterior.argmax(axis=1)[20:] == label[80:]).mean() > 0.6
-    changed = values.copy()
-    changed[80:100] = 9 * changed[80:100]  # one test person's
-    other = statistics.fit(parts, values=changed, components=components, **shared)
-    np.testing.assert_allclose(other.posterior[40:], found.posterior[40:], atol=1e-5)
-    if not components:
-        plain = static_fitting.fit(parts, values=values, model="adaptive_lda", scaling="none", **shared)
-        np.testing.assert_array_equal(plain.posterior, found.posterior)

@@ -64,7 +64,12 @@ def test_labels_of_those_who_are_asked_about_are_not_read(model):
     given, told = parts(), LABEL.copy()
     test = np.setdiff1d(np.arange(N), np.union1d(given.train, given.validation))
     told[test] = (told[test] + 1) % 3
-    asked = {"model": model, "scaling": "standard", "n_classes": 3, "choices": {"scaling": ["none", "standard"]}}
+    asked = {
+        "model": model,
+        "scaling": "standard",
+        "n_classes": 3,
+        "choices": {"scaling": ["none", "standard"], "components": [2, 0]},
+    }
     first = static_fitting.fit(given, values=VALUES, label=LABEL, subject=SUBJECT, **asked)
     other = static_fitting.fit(given, values=VALUES, label=told, subject=SUBJECT, **asked)
     np.testing.assert_array_equal(first.posterior, other.posterior)

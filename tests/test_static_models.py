@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -120,9 +121,19 @@ def test_products_of_pairs_are_made_after_scaling():
     np.testing.assert_allclose(made, np.column_stack([z, *pairs]))
 
 
+@pytest.mark.parametrize("components", [3, 10_000])
+def test_principal_components_are_of_the_scaled_training_rows(components):
+    scaler = StandardScaler().fit(X[KNOWN])
+    axes = PCA(min(components, 6), svd_solver="full").fit(scaler.transform(X[KNOWN]))
+    known, asked = (axes.transform(scaler.transform(X[rows])) for rows in (KNOWN, ASKED))
+    plain = static_models.learn(known, Y[KNOWN], model="lda", scaling="none", n_classes=4, seed=7)
+    np.testing.assert_allclose(answers("lda", components=components), plain(asked), atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"model": "svc", "components": -1}, "components: -1 received, 0"),
         ({"model": "tabnet"}, "model: 'tabnet' received, svc, logistic_regression, ridge"),
         ({"model": "svc", "scaling": "max"}, "scaling: 'max' received, none, minmax, standard are allowed"),
         ({"model": "svc", "features": "cubic"}, "features: 'cubic' received, none, pairwise are allowed"),

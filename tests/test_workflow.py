@@ -26,6 +26,9 @@ def emolib(*arguments):
     return subprocess.run([sys.executable, "-m", "emolib.cli", *arguments], capture_output=True, text=True, timeout=150)
 
 
+BESIDE = {"study": "beside", "stages": {"draw": {"notebook": "a", "params": {"fused": ["mini/draw/main"]}}}}
+
+
 def would_run(shown):
     """Jobs that a dry run named."""
     text = shown.stdout + shown.stderr
@@ -102,8 +105,12 @@ def test_only_what_changed_runs_again(project, monkeypatch):
     assert would_run_if(lambda stages: None) == set()
     content["stages"]["draw"]["params"]["n"] = 5
     write_study(project, content)
+    beside = write_study(project, BESIDE, "beside")
+    assert emolib("run", str(beside)).returncode == 0
+    assert would_run(emolib("run", str(beside), "--dry-run")) == set()
     assert emolib("run", str(file), "--until", "draw").returncode == 0
     assert would_run_if(lambda stages: None) == behind_draw
+    assert would_run(emolib("run", str(beside), "--dry-run")) == {"beside: draw/main"}, "what it reads has changed"
 
 
 def test_two_studies_on_one_base_share_its_runs(project):

@@ -3,7 +3,7 @@
 | name | reads | module |
 |---|---|---|
 | `cnn`, `bilstm_attention`, `temporal_convolution`, `transformer` | log-mels | `fit`, `models` |
-| `statistics` | one vector a recording | `statistics`, any model of `static_models` |
+| `statistics` | one vector a recording | `statistics`, then any model of `static_models` |
 | `hub` | waveforms | `emolib.hub` |
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emolib import hub
+from emolib import hub, static_fitting
 from emolib.cross_fitting import Fitted, Parts
 from emolib.ragged import Ragged
-from emolib.speech import models, statistics
+from emolib.speech import models
 from emolib.speech.augment import SpeechAugmentation
 from emolib.speech.fit import fit
 from emolib.speech.recipe import SpeechRecipe
@@ -48,7 +48,8 @@ def learner(
     values : normalised features, as the model reads them: sequences, or float [N, F] for "statistics".
     label, subject : int [N], str [N].
     checkpoint : folder of the pretrained encoder; for "hub" only.
-    options : of the model; of "statistics" those of `statistics.fit` (model, its options, components ...).
+    options : of the model; of "statistics" those of `static_fitting.fit` (model, its options, components ...), which by
+        default are an adaptive discriminant of the values as they are.
     recipe, augmentation : fields of `SpeechRecipe` and `SpeechAugmentation`; "statistics" has none.
     device : as for `speech.fit.fit`.
 
@@ -71,7 +72,8 @@ def learner(
     if model == "statistics":
         if recipe or augmentation:
             raise ValueError("model 'statistics': a recipe or an augmentation received, it has none: {} is allowed")
-        return partial(statistics.fit, values=values, subject=subject, **shared, **(options or {}))
+        how = {"model": "adaptive_lda", "scaling": "none", **(options or {})}
+        return partial(static_fitting.fit, values=values, subject=subject, **shared, **how)
     SpeechRecipe(**(recipe or {}))
     SpeechAugmentation(**(augmentation or {}))
     shared |= {"sequences": values, "options": options, "recipe": recipe, "augmentation": augmentation}

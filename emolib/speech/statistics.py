@@ -22,11 +22,8 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.fft import dct
-from sklearn.decomposition import PCA
 
-from emolib import static_fitting
 from emolib.corpora import Corpus
-from emolib.cross_fitting import Fitted, Parts
 from emolib.ragged import Ragged
 from emolib.speech.features import PITCH_RANGE_HZ, FeatureOptions
 from emolib.speech.store import SpeechStore, prepare_once
@@ -86,34 +83,6 @@ def statistics(mels: Ragged, pitch: Ragged, *, options: FeatureOptions) -> np.nd
         parts += [_shape(bands, options.range_db), _pitch(pitch[row][:, 0].astype(np.float64), bands)]
         rows.append(np.concatenate(parts))
     return np.array(rows, dtype=np.float32)
-
-
-def fit(
-    parts: Parts,
-    *,
-    values: np.ndarray,
-    label: np.ndarray,
-    subject: np.ndarray,
-    n_classes: int,
-    components: int = 200,
-    model: str = "adaptive_lda",
-    scaling: str = "none",
-    **how,
-) -> Fitted:
-    """`static_fitting.fit` on the first principal components of the training rows; for `cross_fit` by `partial`.
-
-    Parameters
-    ----------
-    values : float [N, F] of `statistics`, normalised.
-    components : so many (at most as there are training rows or columns); 0 for the values themselves.
-    others : as for `static_fitting.fit`.
-    """
-    if components:
-        n_most = min(components, len(parts.train), values.shape[1])
-        axes = PCA(n_most, svd_solver="full").fit(values[parts.train])
-        values = axes.transform(values).astype(np.float32)
-    shared = {"label": label, "subject": subject, "n_classes": n_classes, "model": model, "scaling": scaling}
-    return static_fitting.fit(parts, values=values, **shared, **how)
 
 
 def _levels(x: np.ndarray) -> np.ndarray:
