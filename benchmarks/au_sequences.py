@@ -6,7 +6,8 @@ Sequences are made up: 1,440 of 24 subjects, 35 columns, of lengths as RAVDESS h
 middle). The plain way is one fold after the other in one process with torch's own threads: `DataLoader` without
 workers, `pad_sequence` in shuffled order, a packed `nn.LSTM`. Ours is `cross_fit` with a process a core: batches of
 like length, unpacked in oneDNN's kernel. Same folds, epochs, batch size, network, optimiser and rate; features as they
-are in both; both validate after each epoch and answer for all rows at the end. The time of starting processes is counted.
+are in both; both validate after each epoch and answer for all rows at the end. The time of starting processes is
+counted.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 | ``posteriors`` | posterior table of performances: every fold, subset and seed |
 | ``results`` | `performance_results.summary` of the test |
 | ``summary`` | one row for the study's index: accuracy with its interval, what it was measured on and how |
+| ``summary_published`` | published results that the index shows beside it, where they are asked for |
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from emolib import labels, performance_results, posteriors
+from emolib import labels, performance_results, posteriors, published
 from emolib.cross_fitting import CrossFitted
 from emolib.runs import Run, Upstream
 
@@ -39,6 +40,7 @@ def save(
     label_space: str,
     protocol: str,
     seed: int,
+    beside: str = "",
     **about: Any,
 ) -> pd.DataFrame:
     """Write the tables; returns ``results``.
@@ -50,21 +52,27 @@ def save(
     performances : performance, subject, label in `label_space`.
     protocol : of the folds: "nested" or "reference".
     seed : of the bootstrap.
+    beside : published results, see `published.performance_table`; "" for none.
     about : further columns of ``summary``, such as the normalisation of features.
 
     Raises
     ------
     ValueError
-        A table of the fits has a name of `save`'s own, or see `performance_results.answers`.
+        A table of the fits has a name of `save`'s own, or see `performance_results.answers`,
+        `published.performance_table`.
     """
     classes = labels.names(label_space)
-    if taken := {"performances", "posteriors", "results", "summary"} & set(fitted.tables):
+    theirs = published.performance_table(beside)
+    own = {"performances", "posteriors", "results", "summary", "summary_published"}
+    if taken := own & set(fitted.tables):
         raise ValueError(f"fitted: its tables must not be called {', '.join(sorted(taken))}")
     found = performance_results.summary(fitted.posteriors, performances, classes=classes, seed=seed)
     run.save_table("performances", performances)
     posteriors.write(fitted.posteriors, run.folder / "posteriors.parquet", layout=posteriors.PERFORMANCES)
     run.save_table("results", found)
     run.save_table("summary", _summary(found, protocol=protocol, about=about))
+    if len(theirs):
+        run.save_table("summary_published", theirs)
     for name, table in fitted.tables.items():
         run.save_table(name, table)
     return found

@@ -211,7 +211,10 @@ def _index(study: Study, entries: list[Entry]) -> dict[str, Any]:
 
 
 def _side_by_side(complete: Iterable[Entry]) -> list[dict[str, Any]]:
-    """One table for each stage in which several runs each sum themselves up in one row of the same columns."""
+    """One table for each stage in which several runs each sum themselves up in one row of the same columns.
+
+    A further summary that is the same in all of them, such as published results, follows it once.
+    """
     stages: dict[str, list[tuple[Entry, pd.DataFrame]]] = {}
     for entry in complete:
         if (entry.run.folder / "summary.parquet").is_file() and len(table := entry.run.table("summary")) == 1:
@@ -225,8 +228,11 @@ def _side_by_side(complete: Iterable[Entry]) -> list[dict[str, Any]]:
         joined = pd.concat(rows, ignore_index=True)
         joined = joined[["variant", *(name for name in joined if name != "variant")]]
         found.append(present(joined, protocol=None, where=stage) | {"title": stage.replace("_", " ").capitalize()})
-        for entry, _ in runs_of_it:
-            entry.summaries = [one for one in entry.summaries if one["title"]]
+        others = [[one for one in entry.summaries if one["title"]] for entry, _ in runs_of_it]
+        shared = [one for one in others[0] if all(one in theirs for theirs in others)]
+        found += shared
+        for (entry, _), theirs in zip(runs_of_it, others, strict=True):
+            entry.summaries = [one for one in theirs if one not in shared]
     return found
 
 

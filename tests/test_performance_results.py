@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from emolib import cross_fitting, performance_outputs, performance_results, performances, runs
+from emolib import cross_fitting, performance_outputs, performance_results, performances, published, runs
 
 CLASSES = ["neutral", "positive", "negative"]
 
@@ -79,14 +79,16 @@ def test_a_run_is_loaded_as_it_was_saved(asked, tmp_path, monkeypatch):
     run = runs.begin(stage="action_units", variant="main", study="made", params={})
     fitted = cross_fitting.CrossFitted(table, {"history": pd.DataFrame({"epoch": [1]})})
     named = {"label_space": "valence3", "protocol": "nested"}
-    results = performance_outputs.save(run, fitted, people, seed=1, normalisation="none", **named)
+    results = performance_outputs.save(run, fitted, people, seed=1, beside="ravdess_fusion", scaling="none", **named)
     run.finish(metrics=performance_outputs.metrics(results, **named, n_features=17))
     loaded = performance_outputs.load(runs.load("made", "action_units"))
     pd.testing.assert_frame_equal(loaded.posteriors, table)
     assert loaded.label_space == "valence3" and loaded.protocol == "nested"
     summary = runs.load("made", "action_units").table("summary").iloc[0]
-    assert summary["accuracy"] == results["value"][0] and summary["normalisation"] == "none"
+    assert summary["accuracy"] == results["value"][0] and summary["scaling"] == "none"
     assert len(runs.load("made", "action_units").table("history")) == 1
+    theirs = published.performance_table("ravdess_fusion")
+    pd.testing.assert_frame_equal(runs.load("made", "action_units").table("summary_published"), theirs)
 
 
 def test_a_table_of_a_fit_must_not_replace_one_of_the_run(asked, tmp_path, monkeypatch):

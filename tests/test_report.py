@@ -21,11 +21,13 @@ def project(tmp_path, monkeypatch):
     return make_project(tmp_path / "project", monkeypatch)
 
 
-def finish(job, *, params=None, metrics=None, summary=None, caption=None):
+def finish(job, *, params=None, metrics=None, summary=None, published=None, caption=None):
     """Make a job's run without its notebook."""
     run = runs.begin(stage=job.stage, variant=job.variant, study=job.study, params=params or job.params)
     if summary is not None:
         run.save_table("summary", summary)
+    if published is not None:
+        run.save_table("summary_published", published)
     if caption is not None:
         run.save_figure("figure", Figure(figsize=(1, 1)), caption)
     run.finish(metrics=metrics)
@@ -215,6 +217,18 @@ def test_runs_of_a_stage_that_sum_themselves_up_in_a_row_stand_in_one_table(proj
     assert head.count("<h3>Scale</h3>") == 1 and head.count("<table>") == 1
     assert all(f'<td class="name">{job.variant}' in head for job in scaled)
     assert head.count("[0.400, 0.600]") == len(scaled)
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_what_is_shown_beside_all_runs_of_a_stage_is_shown_once(project, differs):
+    made = study.load(write_study(project, STUDY))
+    scaled = [job for job in made.jobs if job.stage == "scale"]
+    for place, job in enumerate(scaled):
+        theirs = pd.DataFrame({"variant": ["theirs"], "protocol": "reference", "value": [0.6 + differs * place / 10]})
+        finish(job, summary=pd.DataFrame([{"accuracy": 0.5, "protocol": "nested"}]), published=theirs)
+    html = report.build(made).read_text("utf-8")
+    shown = html[: html.index("<h2>Runs</h2>")].count("<h3>Published</h3>")
+    assert shown == (len(scaled) if differs else 1)
 
 
 def test_rows_without_a_protocol_or_of_different_columns_stay_with_their_runs(project):
