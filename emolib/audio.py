@@ -12,6 +12,7 @@ from emolib.video import MediaError, read_audio
 SAMPLE_RATE_HZ = 16_000
 SILENCE_PEAK = 1e-4  # of full scale (-80 dB): below it a recording holds no sound, only the noise of its coding
 SHORTEST_S = 0.1  # less holds no syllable
+LARGEST_PEAK = 8.0  # of full scale; codecs overshoot a little, integers kept as floats by thousands
 
 
 def read(path: str | Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
@@ -25,12 +26,13 @@ def read(path: str | Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
     ------
     MediaError
         The file cannot be read, has no audio track, is shorter than `SHORTEST_S`, is silent (peak below
-        `SILENCE_PEAK`), or holds a sample that is no number.
+        `SILENCE_PEAK`), is beyond `LARGEST_PEAK`, holds a sample that is no number, or is a WAV that was cut off.
     ValueError
         The sample rate is below 1.
     """
     if sample_rate_hz < 1:
         raise ValueError(f"sample_rate_hz is {sample_rate_hz}, at least 1 is allowed")
+    _check_whole(Path(path))
     samples = read_audio(path, sample_rate_hz=sample_rate_hz)
     if len(wrong := np.flatnonzero(~np.isfinite(samples))):
         raise MediaError(path, f"sample {wrong[0]} is {samples[wrong[0]]}, {len(wrong)} are no numbers")
@@ -38,7 +40,21 @@ def read(path: str | Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
         raise MediaError(path, f"{len(samples) / sample_rate_hz:.3f} s of sound, at least {SHORTEST_S} s is needed")
     if (peak := float(np.abs(samples).max())) < SILENCE_PEAK:
         raise MediaError(path, f"silent (largest sample {peak:.2g} of full scale)")
+    if peak > LARGEST_PEAK:
+        raise MediaError(path, f"largest sample {peak:.2g} of full scale, at most {LARGEST_PEAK:g} is allowed")
     return samples
+
+
+def _check_whole(path: Path) -> None:
+    """MediaError for a WAV that is shorter than its head says; FFmpeg would answer with what is left."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(12)
+    said, n_bytes = int.from_bytes(head[4:8], "little"), path.stat().st_size
+    of_wav = head[:4] == b"RIFF" and head[8:] == b"WAVE" and said not in (0, 0xFFFFFFFF)  # those two: written to a pipe
+    if of_wav and n_bytes < said + 8 - 1:  # a last byte of padding is often forgotten
+        raise MediaError(path, f"cut off: {n_bytes} of {said + 8} bytes are there")
 
 
 def digest(samples: np.ndarray) -> str:

@@ -3,7 +3,7 @@
 | term | meaning |
 |---|---|
 | shipped | a file ``emolib/shipped/<name>.safetensors``, part of the package |
-| crop | how a face was cut for training: "aligned" (eyes level, as a frame store's), "loose" (a detector's box with hair and background, as FER-2013's) or "" (the file does not say) |
+| crop | how a face is to be cut for it: "aligned" (eyes level, as a frame store's), "loose" (a detector's box with hair and background, as FER-2013's) or "" (the file does not say) |
 | temperature | the posterior is raised to 1 / temperature and normalised (Guo et al. 2017, arXiv:1706.04599) |
 | views | how many versions of a picture are averaged: a count in `VIEWS`, each a set of `emolib.classifier.views` |
 

@@ -214,7 +214,7 @@ def export(
 def ship(
     run: Annotated[Path, typer.Argument(help="folder of a run that trained a classifier of stills")],
     name: Annotated[str, typer.Option(help="what it will be loaded by")],
-    crop: Annotated[str, typer.Option(help="how its pictures were cut: aligned or loose")],
+    crop: Annotated[str, typer.Option(help="how a face is to be cut for it: aligned or loose")],
     trained_on: Annotated[str, typer.Option(help="its pictures in words, for the model card")],
     out: Annotated[Path | None, typer.Option(help="folder of the file; the package's own where not given")] = None,
     half: Annotated[bool, typer.Option("--half", help="store float16: half the size")] = False,

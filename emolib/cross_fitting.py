@@ -89,14 +89,15 @@ def cross_fit(
     folds : positions in `table`; where validation and test are the same (protocol `reference`), subset "test" is both.
     seeds : of the fits, unique.
     inner_folds : 0 for none, else 2 or more.
-    keep : folder in which each finished fit is kept, so that a killed run resumes (`Run.checkpoints`). The caller
-        sees to it that it belongs to the same fit and data; folds, seeds and classes are checked here.
+    keep : folder in which each finished fit is kept, so that a killed run resumes (`Run.checkpoints`). One of another
+        `fit` (its data and options are part of it), other folds, classes or sources of emolib is made again.
     workers : processes; None: one a core.
 
     Raises
     ------
     ValueError
-        Seeds are not unique, `inner_folds` is 1 or more than there are subjects, or a fit's posteriors are none.
+        Seeds are not unique, `inner_folds` is 1 or more than there are subjects, or a fit's posteriors are none (its
+        fold and seed are named).
     """
     seeds = [int(seed) for seed in seeds]
     if len(set(seeds)) != len(seeds) or not seeds:
@@ -106,7 +107,8 @@ def cross_fit(
     subject = table["subject"].to_numpy()
     jobs = [job for seed in seeds for fold in folds for job in _jobs(fold, subject, seed=seed, inner_folds=inner_folds)]
     n_workers = joblib.cpu_count() if workers is None else workers
-    plans = {job.name: _plan(job, classes) for job in jobs}
+    made_by = [joblib.hash(fit), provenance.hash_sources()] if keep else []
+    plans = {job.name: _plan(job, [*made_by, *classes]) for job in jobs}
     found = {job.name: done for job in jobs if keep and (done := _kept(keep / job.name, plans[job.name]))}
     todo = [job for job in jobs if job.name not in found]
     with tqdm(total=len(jobs), initial=len(found), desc="fits", disable=not progress) as bar:
@@ -154,12 +156,15 @@ def _fitted(fit: Callable, job: _Job) -> tuple[str, Fitted]:
     done = fit(job.parts)
     if len(done.posterior) != len(job.parts.predict):
         raise ValueError(f"{job.name}: {len(done.posterior)} posteriors for {len(job.parts.predict)} performances")
+    sums = np.asarray(done.posterior, dtype=np.float64).sum(axis=1)
+    if (wrong := ~((done.posterior >= 0).all(axis=1) & (np.abs(sums - 1) <= posteriors.SUM_TOLERANCE))).any():
+        raise ValueError(f"{job.name}: {done.posterior[wrong][0].tolist()} is no posterior ({wrong.sum()} row(s))")
     return job.name, done
 
 
-def _plan(job: _Job, classes: Sequence[str]) -> str:
-    """Hash of what a job learns from and answers for."""
-    digest = hashlib.sha256(repr((job.parts.seed, list(classes))).encode())
+def _plan(job: _Job, shared: Sequence[str]) -> str:
+    """Hash of what a job learns from and answers for, and of what it shares with all others."""
+    digest = hashlib.sha256(repr((job.parts.seed, list(shared))).encode())
     for rows in (job.parts.train, job.parts.validation, job.parts.predict):
         digest.update(np.ascontiguousarray(rows, dtype=np.int64).tobytes() + b"|")
     return digest.hexdigest()
@@ -179,7 +184,8 @@ def _keep(done: Fitted, folder: Path, *, plan: str) -> None:
 
 def _kept(folder: Path, plan: str) -> Fitted | None:
     """A fit that was kept; None where there is none, or one of another plan."""
-    if not folder.is_dir() or (folder / "plan.json").read_text("utf-8").strip() != f'"{plan}"':
+    file = folder / "plan.json"  # missing where a kill fell into its removal
+    if not file.is_file() or file.read_text("utf-8").strip() != f'"{plan}"':
         return None
     tables = {file.stem: pd.read_parquet(file) for file in sorted(folder.glob("*.parquet"))}
     return Fitted(np.load(folder / "posterior.npy"), tables)

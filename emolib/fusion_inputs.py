@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import performance_outputs, performances, published_posteriors
+from emolib import performance_outputs, performances, published_posteriors, subject_normalisation
 from emolib.runs import Upstream
 
 
@@ -23,6 +23,7 @@ class Collected:
     label_space : of all of them
     protocols : name -> "nested" or "reference"
     normalisations : name -> how features were normalised by subject
+    known : name -> what was known of a test person, see `subject_normalisation.reads`
     """
 
     tables: dict[str, pd.DataFrame]
@@ -30,16 +31,18 @@ class Collected:
     label_space: str
     protocols: dict[str, str]
     normalisations: dict[str, str]
+    known: dict[str, str]
 
     def overview(self) -> pd.DataFrame:
         """A row a table: protocol, normalisation, seeds, folds, and how many performances each subset has."""
         rows = []
         for name, one in self.tables.items():
             row = {"table": name, "protocol": self.protocols[name], "normalisation": self.normalisations[name]}
+            row |= {"known_of_test_person": self.known[name]}
             row |= {"seeds": one["seed"].nunique(), "folds": one["fold"].nunique()}
             rows.append(row | one.groupby("subset")["performance"].nunique().to_dict())
         table = pd.DataFrame(rows)
-        counts = [name for name in table if name not in ("table", "protocol", "normalisation")]
+        counts = [name for name in table if name not in ("table", "protocol", "normalisation", "known_of_test_person")]
         return table.assign(**table[counts].fillna(0).astype(int))
 
 
@@ -65,15 +68,17 @@ def collect(runs: Mapping[str, Upstream], *, published: Sequence[str] = (), root
     spaces = {name: one.label_space for name, one in found.items()}
     protocols = {name: one.protocol for name, one in found.items()}
     normalisations = {name: run.metrics.get("normalisation", "unknown") for name, run in runs.items()}
+    known = {name: run.metrics.get("known_of_test_person", "unknown") for name, run in runs.items()}
     for name in published:
         tables[name] = published_posteriors.read(root, name)
         people[name] = published_posteriors.performances_of(tables[name])
         spaces[name], protocols[name], normalisations[name] = published_posteriors.SPACE, "reference", "none"
+        known[name] = subject_normalisation.reads("none")
     if len(set(spaces.values())) > 1:
         raise ValueError(f"label spaces differ, one is allowed: {spaces}")
     if not tables:
         raise ValueError("nothing to fuse: neither runs nor published tables are named")
-    return Collected(tables, _together(people), next(iter(spaces.values())), protocols, normalisations)
+    return Collected(tables, _together(people), next(iter(spaces.values())), protocols, normalisations, known)
 
 
 def short_names(names: Sequence[str], *, taken: Sequence[str] = ()) -> dict[str, str]:

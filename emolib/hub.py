@@ -22,8 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from emolib import provenance
 from emolib.cross_fitting import Fitted, Parts
 from emolib.ragged import Ragged
 from emolib.sequences.batches import Steps
@@ -45,7 +47,7 @@ def check_folder(folder: str | Path) -> str:
     FileNotFoundError
         The folder, its configuration, its weights or a part of them is missing; the message says what is there.
     ValueError
-        The configuration is no JSON, or is of another kind of model.
+        The configuration is no JSON, or is of another kind of model; or the index names other files than safetensors.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -55,8 +57,10 @@ def check_folder(folder: str | Path) -> str:
     if INDEX in there:
         try:
             parts = set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"{folder / INDEX}: no index of weights ({error!r})") from error
+        if others := sorted(str(name) for name in parts if not str(name).endswith(".safetensors")):
+            raise ValueError(f"{folder / INDEX}: {', '.join(others)} named, only .safetensors is allowed")
         missing += sorted(name for name in parts if name not in there)
     elif WEIGHTS not in there:
         missing.append(WEIGHTS)
@@ -73,13 +77,27 @@ def check_folder(folder: str | Path) -> str:
     return kind
 
 
+def digest(folder: str | Path) -> str:
+    """SHA-256 over names and contents of the configuration and the weights in `folder`, hexadecimal."""
+    files = sorted(file for file in Path(folder).iterdir() if file.suffix in (".json", ".safetensors"))
+    return provenance.hash_value([[file.name, provenance.hash_file(file)] for file in files])
+
+
+def checked_options(options: Mapping | None) -> dict:
+    """Options of `HubNetwork` as a dict; TypeError, with what is allowed, for an unknown one."""
+    known = [one.name for one in inspect.signature(HubNetwork).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    if unknown := sorted(set(options or {}) - set(known)):
+        raise TypeError(f"model 'hub': option(s) {', '.join(unknown)} received, allowed are {', '.join(known)}")
+    return dict(options or {})
+
+
 def load_encoder(folder: str | Path) -> nn.Module:
     """The encoder in `folder`, float32, with its own random masking and layer drop off (`SpeechAugmentation` is ours).
 
     Raises
     ------
     FileNotFoundError, ValueError
-        See `check_folder`; or tensors of the encoder are missing among the weights.
+        See `check_folder`; or the weights cannot be read, or are not those of the configuration.
     ImportError
         `transformers` is not installed.
     """
@@ -92,7 +110,10 @@ def load_encoder(folder: str | Path) -> nn.Module:
     config = chosen.config_class.from_pretrained(str(folder), local_files_only=True)
     config.apply_spec_augment, config.layerdrop = False, 0.0
     how = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
-    encoder, info = chosen.from_pretrained(str(folder), config=config, **how)
+    try:
+        encoder, info = chosen.from_pretrained(str(folder), config=config, **how)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{folder}: weights cannot be read, or do not fit the configuration ({error})") from error
     if lost := sorted(name for name in info["missing_keys"] if name.split(".")[-1] not in _MAY_BE_FRESH):
         raise ValueError(f"{folder}: {len(lost)} tensor(s) of {kind} are not among the weights: {', '.join(lost[:5])}")
     return encoder
@@ -199,7 +220,8 @@ def fit(
         `speech.features.FeatureOptions.representation`.
     folder : of the encoder.
     options : of `HubNetwork`.
-    augmentation : fields of `SpeechAugmentation`; those of bands do nothing here.
+    augmentation : fields of `SpeechAugmentation`; those of bands do nothing here, and `gain` adds a constant to all
+        samples, which is no change of loudness.
 
     Raises
     ------
@@ -212,10 +234,7 @@ def fit(
         raise ValueError(
             f"sequences: {sequences.values.shape[1]} columns received, 1 is allowed (representation: waveform)"
         )
-    options = dict(options or {})
-    known = [one.name for one in inspect.signature(HubNetwork).parameters.values() if one.kind is one.KEYWORD_ONLY]
-    if unknown := sorted(set(options) - set(known)):
-        raise TypeError(f"model 'hub': option(s) {', '.join(unknown)} received, allowed are {', '.join(known)}")
+    options = checked_options(options)
     encoder, how = load_encoder(folder), SpeechRecipe(**(recipe or {}))
     least = shortest(encoder.config)
     if (short := sequences.length < least).any() or 0 < how.crop_steps < least:

@@ -17,7 +17,8 @@ OpenFace's output for RAVDESS (Zenodo record 3255102) is of this form: a CSV a v
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -131,7 +132,8 @@ def for_videos(folder: str | Path, frames: pd.DataFrame, *, min_confidence: floa
 
     Parameters
     ----------
-    folder : searched with its subfolders; a video's table has the name of the video's id.
+    folder : searched with its subfolders; a video's table has the name of the video's id, with or without the suffix of
+        its file. Where several have it, it is the one in the id's folder.
     frames : rows of a manifest: video, frame, and time_s, which is compared with OpenFace's.
     min_confidence : as for `read`.
 
@@ -144,29 +146,46 @@ def for_videos(folder: str | Path, frames: pd.DataFrame, *, min_confidence: floa
     FileNotFoundError
         A video has no table.
     ValueError
-        Two tables have a video's name, a frame's times differ by more than half a second (the table is of another
-        recording or frame rate), or see `read`.
+        Two tables have a video's name, two videos have one table, a frame's times differ by more than half a second
+        (the table is of another recording or frame rate), or see `read`.
     """
-    files: dict[str, list[Path]] = {}
-    for file in sorted(Path(folder).rglob("*.csv")):
-        files.setdefault(file.stem, []).append(file)
-    if missing := [video for video in frames["video"].unique() if Path(video).name not in files]:
-        raise FileNotFoundError(f"{folder}: no table for {len(missing)} video(s), such as {missing[0]}.csv")
+    found = _tables(Path(folder), frames["video"].unique())
     result = np.full((len(frames), len(UNITS)), np.nan, dtype=np.float32)
     for video, rows in frames.reset_index(drop=True).groupby("video", sort=False):
-        found = files[Path(video).name]
-        if len(found) > 1:
-            raise ValueError(f"{folder}: video {video!r} has several tables: {', '.join(map(str, found))}")
-        table = _one_face(read(found[0], min_confidence=min_confidence)).set_index("frame").reindex(rows["frame"])
+        table = _one_face(read(found[video], min_confidence=min_confidence)).set_index("frame").reindex(rows["frame"])
         apart = np.abs(table["time_s"].to_numpy() - rows["time_s"].to_numpy())
         if (apart > MAX_TIME_DIFFERENCE_S).any():
             row = int(np.argmax(apart > MAX_TIME_DIFFERENCE_S))
             there, here = table["time_s"].iloc[row], rows["time_s"].iloc[row]
             raise ValueError(
-                f"{found[0]}: frame {table.index[row] + 1} is at {there:g} s, in the manifest at {here:g} s"
+                f"{found[video]}: frame {table.index[row] + 1} is at {there:g} s, in the manifest at {here:g} s"
             )
         result[rows.index] = table[list(INTENSITIES)].to_numpy()
     return result
+
+
+def _tables(folder: Path, videos: Iterable[str]) -> dict[str, Path]:
+    """Each video's own table."""
+    files: dict[str, list[Path]] = {}
+    for file in sorted(folder.rglob("*.csv")):
+        files.setdefault(file.stem, []).append(file)
+    found, missing, taken = {}, [], {}
+    for video in videos:
+        place = PurePosixPath(video)
+        one = files.get(place.name) or files.get(place.stem, [])
+        if len(one) > 1 and place.parent.name:
+            one = [file for file in one if file.relative_to(folder).parent == place.parent] or one
+        if len(one) > 1:
+            raise ValueError(f"{folder}: video {video!r} has several tables: {', '.join(map(str, one))}")
+        if not one:
+            missing.append(video)
+        elif (other := taken.setdefault(one[0], video)) != video:
+            raise ValueError(f"{one[0]}: it would be the table of two videos, {other!r} and {video!r}")
+        else:
+            found[video] = one[0]
+    if missing:
+        raise FileNotFoundError(f"{folder}: no table for {len(missing)} video(s), such as {missing[0]}.csv")
+    return found
 
 
 def _one_face(table: pd.DataFrame) -> pd.DataFrame:

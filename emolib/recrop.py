@@ -1,4 +1,4 @@
-"""Faces of a frame store cut again from their videos, as a classifier's `crop` says: the store's landmarks stay."""
+"""Faces of a frame store cut again from their videos, aligned or loose: the store's landmarks stay."""
 
 from __future__ import annotations
 

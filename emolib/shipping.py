@@ -36,7 +36,7 @@ def ship(
     ----------
     run : its folder, ``data/runs/<study>/<stage>/<variant>``.
     name : what it is loaded by; letters, digits, '.', '_' and '-'.
-    crop : how its pictures were cut, one of `classify.CROPS`.
+    crop : how a face is to be cut for it, one of `classify.CROPS`.
     trained_on : the pictures in words, for the model card.
     out : folder of the file; the package's own where not given.
     half : store float16.
@@ -50,9 +50,14 @@ def ship(
     FileNotFoundError
         `run` is no complete run, or lacks weights or validation posteriors.
     ValueError
-        A file of the run was changed, its tables do not fit, or the file would be larger than `MAX_SHIPPED_BYTES`.
+        A file of the run was changed, its tables do not fit, its validation pictures are those of its test (protocol
+        `reference`), or the file would be larger than `MAX_SHIPPED_BYTES`.
     """
     run, info = Path(run), read_run(run)
+    if (protocol := info["params"].get("protocol", "nested")) != "nested":
+        raise ValueError(
+            f"{run}: protocol {protocol!r}, 'nested' is allowed: its temperature would be fitted on test pictures"
+        )
     weights = models.load_weights(run / classify.WEIGHTS_FILE)
     temperature, fitted = fit(run, weights.classes)
     facts = {

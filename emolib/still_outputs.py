@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from emolib import evaluation, intervals, models, posteriors, training
-from emolib.runs import Run
+from emolib import evaluation, folds, intervals, models, posteriors, training
+from emolib.runs import Run, Upstream
 
 METRICS = ("accuracy", "uar", "macro_f1")
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray | int]  # rows [n], posterior [n, C], fold [n] or one for all
@@ -72,18 +72,13 @@ def save(
     }
     rows = np.union1d(test[0], validation[0])
     stills = pd.DataFrame({"sample": manifest["sample"].to_numpy()[rows], "label": label[rows]})
-    stills["group"] = group(manifest).astype(str)[rows]
+    stills["group"] = folds.group_of(manifest).astype(str)[rows]
     run.save_table("stills", stills)
     posteriors.write(tables["test"], run.folder / "predictions.parquet")
     posteriors.write(tables["validation"], run.folder / "validation.parquet")
     found = results(tables["test"], stills, seed=seed)
     run.save_table("results", found)
     return found
-
-
-def group(manifest: pd.DataFrame) -> np.ndarray:
-    """What is resampled together, [len(manifest)]: `duplicate_group` where the manifest has it, else `subject`."""
-    return manifest["duplicate_group" if "duplicate_group" in manifest else "subject"].to_numpy()
 
 
 def _table(judged: Judged, manifest: pd.DataFrame, *, classes: Sequence[str], subset: str) -> pd.DataFrame:
@@ -148,3 +143,34 @@ def n_parameters(model: str, n_classes: int, options: Mapping | None = None) -> 
     with torch.device("meta"):  # no weights, so no draw from the global generator
         network = models.build(model, n_classes, **(options or {}))
     return sum(one.numel() for one in network.parameters() if one.requires_grad)
+
+
+def check_unseen(run: Upstream, manifest: pd.DataFrame, test: np.ndarray) -> None:
+    """Refuse weights that learned from, or were chosen by, stills that are tested here, or copies of them.
+
+    Parameters
+    ----------
+    run : of notebook 13 or 02, from the same stills; its weights are a teacher's or the start.
+    manifest : DataFrame with sample.
+    test : int [n], rows of the manifest that are tested.
+
+    Raises
+    ------
+    ValueError
+        The run's weights are not those of one split that kept copies together, or a still of `test` is not among those
+        that they were tested on (table ``predictions``).
+    """
+    name, tested = f"{run.info['stage']}/{run.info['variant']}", run.table("predictions")
+    needed = {"protocol": "nested", "keep_duplicates_together": True, "complete": False}
+    found, n_folds = {key: run.params.get(key, value) for key, value in needed.items()}, tested["fold"].nunique()
+    if found != needed or n_folds != 1:
+        raise ValueError(
+            f"run '{name}' may have learned from stills that are tested here: {found}, tests in {n_folds} fold(s); "
+            f"{needed} and one are allowed"
+        )
+    sample = manifest["sample"].to_numpy()[test]
+    if len(seen := np.setdiff1d(sample, tested["sample"])):
+        raise ValueError(
+            f"run '{name}' learned from or validated {len(seen)} of the {len(sample)} stills that are tested here "
+            f"(sample {seen[0]}, for one); a run that tested all of them is allowed"
+        )

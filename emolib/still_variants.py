@@ -2,7 +2,7 @@
 
 | a variant's parameters are of | |
 |---|---|
-| its evaluation | who stops and tests it: `OF_EVALUATION`; only variants that share them are compared with each other |
+| its evaluation | who stops and tests it: `OF_EVALUATION`; only variants that share it are compared with each other |
 | its run | names and seed: `OF_RUN` |
 | its learning | all others |
 """
@@ -18,7 +18,15 @@ import pandas as pd
 from emolib import posteriors
 from emolib.runs import Upstream
 
-OF_EVALUATION = ("protocol", "keep_duplicates_together", "n_folds", "used_splits", "max_pictures")
+# With what notebook 02 takes where nothing is said; notebook 13, which has none of these, always evaluates like that.
+OF_EVALUATION = {
+    "protocol": "nested",
+    "keep_duplicates_together": True,
+    "n_folds": 0,
+    "used_splits": [],
+    "max_pictures": 0,
+}
+OF_FOLDS = ("used_splits", "max_pictures")
 OF_RUN = ("study", "base_study", "variant", "seed", "make_missing", "complete")
 
 
@@ -52,22 +60,24 @@ class StillVariant:
     @property
     def protocol(self) -> str:
         """``nested`` or ``reference``; a stage without the parameter stops on a validation part of its own."""
-        return self.params.get("protocol", "nested")
+        return self.evaluation["protocol"]
 
     @property
     def evaluation(self) -> dict:
-        """Parameters of who stops and tests it."""
-        return {name: self.params[name] for name in OF_EVALUATION if name in self.params}
+        """Parameters of who stops and tests it; of one split without `OF_FOLDS`, since `stills` says what it tested."""
+        found = {name: self.params.get(name, default) for name, default in OF_EVALUATION.items()}
+        found["used_splits"] = sorted(found["used_splits"])
+        return found if found["n_folds"] else {name: found[name] for name in found if name not in OF_FOLDS}
 
     @property
     def learning(self) -> dict:
         """Parameters of how it learns, apart from who tests it."""
-        return {name: value for name, value in self.params.items() if name not in OF_EVALUATION + OF_RUN}
+        return {name: value for name, value in self.params.items() if name not in (*OF_EVALUATION, *OF_RUN)}
 
     @property
     def copies(self) -> str:
         """Whether copies of a tested still may have been learned from: "kept together" or "ANYWHERE"."""
-        return "kept together" if self.params.get("keep_duplicates_together", True) else "ANYWHERE"
+        return "kept together" if self.evaluation["keep_duplicates_together"] else "ANYWHERE"
 
     @property
     def label(self) -> np.ndarray:

@@ -28,6 +28,11 @@ class StillSplit:
     part: np.ndarray
 
 
+def group_of(manifest: pd.DataFrame) -> np.ndarray:
+    """What stays together, [len(manifest)]: `duplicate_group` where the manifest has it, else `subject`."""
+    return manifest["duplicate_group" if "duplicate_group" in manifest else "subject"].to_numpy()
+
+
 def still_groups(images: np.ndarray, subject: Sequence[str]) -> np.ndarray:
     """Code of each still's group, int [N]: pixel-identical stills and stills of one subject are in one.
 
@@ -153,7 +158,7 @@ def split_stills(
     elif (part[usable] == "").any():
         row = np.flatnonzero(usable & (part == ""))[0]
         raise ValueError(f"row {row} has no split while others have: all usable rows must have one, or none")
-    group = pd.factorize(manifest["duplicate_group" if "duplicate_group" in manifest else "subject"])[0]
+    group = pd.factorize(group_of(manifest))[0]
     for name, share in shares.items():
         if (part == name).any():
             continue

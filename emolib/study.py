@@ -213,29 +213,29 @@ def _needs(where: str, needs: Any, above: list[Job]) -> tuple[str, ...]:
 
 def _name_runs(where: str, params: dict[str, Any], variant: Variant, above: list[Job]) -> tuple[list[str], list[str]]:
     """Runs that `params` name, of this study and of others; exchanged for their repetition with the variant's seed."""
-    known, found, beside = {job.name for job in above}, [], []
+    known, beside, named = {job.name for job in above}, [], []
 
-    def is_own(key: str, name: str) -> bool:
+    def checked(key: str, name: str) -> str:
         if study_file.of_another_study(f"{where}: {key}", name):
             beside.append(name)
-            return False
-        if name not in known:
+        elif name not in known:
             raise ValueError(f"{where}: {key}: {name!r} is none of the variants above it; {suggest(name, known)}")
-        return True
+        repetition = f"{name}_s{variant.seed}"
+        return repetition if variant.seed is not None and repetition in known else name
 
     for key in study_file.RUN_PARAMETERS:
-        name = params.get(key)
-        if not isinstance(name, str) or "/" not in name or not is_own(key, name):
-            continue
-        repetition = f"{name}_s{variant.seed}"
-        if variant.seed is not None and repetition in known:
-            params[key] = repetition
-        found.append(params[key])
+        if isinstance(params.get(key), str) and "/" in params[key]:
+            params[key] = checked(key, params[key])
+            named.append(params[key])
     for key in study_file.RUN_LISTS:
-        found += [name for name in params.get(key) or [] if is_own(key, name)]
-    runs = study_file.addresses(params.get("compared") or [], params.get("seeds") or [])
-    found += [name for of_row in runs.values() for name in of_row if is_own("compared", name)]
-    return found, beside
+        if params.get(key):
+            params[key] = [checked(key, name) for name in params[key]]
+            named += params[key]
+    rows = study_file.addresses(params.get("compared") or [], params.get("seeds") or [])
+    for name in (one for of_row in rows.values() for one in of_row):
+        checked("compared", name)
+        named.append(name)
+    return [name for name in named if name in known], beside
 
 
 def _check_params(params: Mapping[str, Any], declared: Iterable[str], where: str, notebook: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def read_text(path: Path, *, separator: str, columns: Sequence[str]) -> pd.DataF
     FileNotFoundError
         There is no such file.
     ValueError
-        A column is missing, there are no rows, or it is no such table.
+        A column is missing, there are no rows, rows have more fields than the header, or it is no such table.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table")
@@ -28,10 +29,12 @@ def read_text(path: Path, *, separator: str, columns: Sequence[str]) -> pd.DataF
         there = pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8").columns
         if missing := [name for name in columns if name not in there]:
             raise ValueError(f"column(s) {', '.join(missing)} missing; there are {', '.join(there[:8])} ...")
-        cells = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, usecols=list(columns), encoding="utf-8"
-        )
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows of more fields than the header has
+            cells = pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8"
+            )[list(columns)]
+    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path}: {error}") from error
     if cells.empty:
         raise ValueError(f"{path}: no rows")

@@ -67,3 +67,25 @@ def test_a_lossless_copy_has_the_same_digest_and_another_sound_has_not(tmp_path)
     changed[2000] += 2 / 32768
     assert audio.digest(changed) not in digests
     assert audio.digest(voice()[:-1]) not in digests
+
+
+def test_a_wav_that_was_cut_off_is_refused(tmp_path):
+    path = write_sound(tmp_path / "a.wav", voice(2.0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MediaError, match=f"cut off: {len(whole) // 2} of {len(whole)} bytes"):
+        audio.read(path)
+
+
+def test_integers_kept_as_floats_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "read_audio", lambda path, sample_rate_hz: voice() * 30_000)
+    with pytest.raises(MediaError, match="of full scale, at most 8 is allowed"):
+        audio.read(tmp_path / "a.wav")
+
+
+def test_a_sample_rate_that_changes_on_the_way_is_refused(tmp_path):
+    parts = [write_sound(tmp_path / f"{hz}.mp3", voice(1.0, rate_hz=hz), rate_hz=hz) for hz in (48_000, 24_000)]
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(MediaError, match="the audio track is broken"):
+        audio.read(path)

@@ -12,7 +12,7 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from emolib import models, posteriors
+from emolib import models, posteriors, runs, still_outputs
 from emolib.classifier import Augmentation, ClassifierRecipe, distil, fit, parts, targets, views
 from emolib.classifier.steps import Data, Task, epoch_order, train_epoch
 from emolib.training import Member
@@ -457,6 +457,52 @@ def test_a_split_put_to_another_use():
     small = parts.divide(manifest, label, usable, splits_as={}, max_training=10, **asked)
     assert small.validation.tolist() == list(range(60, 80)) and small.test.tolist() == list(range(80, 100))
     assert len(small.train) == 10 == (small.part == "train").sum() and label[small.train].sum() == 5
+
+
+def test_copies_of_an_unused_part_are_neither_learned_from_nor_validate():
+    n, group = 600, np.arange(600)
+    group[500:520] = np.arange(20)  # of the unused part: copies of training stills
+    group[520:525] = np.arange(400, 405)  # and of the test
+    group[405:415] = np.arange(20, 30)
+    splits, label = manifest_of("t" * 400 + "v" * 100 + "u" * 100), np.arange(n) % 3
+    for column in ("duplicate_group", "subject"):
+        manifest = splits.assign(**{column: [f"g{k}" for k in group]})
+        asked = {"splits_as": {"validation": "test", "test": "unused"}, "validation_share": 0.1, "test_share": 0.1}
+        split = parts.divide(manifest, label, np.ones(n, dtype=bool), seed=0, **asked)
+        assert sorted([*split.train, *split.validation]) == list(range(30, 400)), column
+        assert split.test.tolist() == list(range(400, 500))
+        assert set(split.part[:30]) == set(split.part[500:]) == {""}
+
+
+def a_run_on(samples, *, fold=0, **params) -> runs.Upstream:
+    """A run that tested these samples."""
+    run = runs.begin(stage="classifier", variant="teacher", study="mini", params=params)
+    run.save_table("predictions", pd.DataFrame({"sample": samples, "fold": fold}))
+    run.finish()
+    return runs.load("mini", "classifier", "teacher")
+
+
+def test_a_teacher_was_tested_on_all_that_its_student_is_tested_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_DATA", str(tmp_path))
+    manifest, test = pd.DataFrame({"sample": np.arange(100, 120)}), np.array([3, 5, 7])
+    still_outputs.check_unseen(a_run_on([103, 105, 107, 109]), manifest, test)
+    with pytest.raises(ValueError, match=r"'classifier/teacher' .* 2 of the 3 stills .*sample 105, for one"):
+        still_outputs.check_unseen(a_run_on([103, 104, 109]), manifest, test)
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        ({"fold": [0, 0, 1]}, r"tests in 2 fold\(s\)"),
+        ({"complete": True}, "'complete': True"),
+        ({"protocol": "reference"}, "'protocol': 'reference'"),
+        ({"keep_duplicates_together": False}, "'keep_duplicates_together': False"),
+    ],
+)
+def test_a_teacher_that_saw_its_own_test_is_refused(tmp_path, monkeypatch, run, says):
+    monkeypatch.setenv("EMOLIB_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=f"'classifier/teacher' may have learned from .*{says}"):
+        still_outputs.check_unseen(a_run_on([0, 1, 2], **run), pd.DataFrame({"sample": np.arange(3)}), np.arange(3))
 
 
 def test_parts_refuse():

@@ -224,7 +224,11 @@ def test_a_ready_crop_is_that_of_preprocessing_without_detection(tmp_path, size)
 def trained(tmp_path, monkeypatch):
     """Folder of a run with one model's weights and its validation posteriors, much too sure."""
     monkeypatch.setenv("EMOLIB_ROOT", str(tmp_path))
-    run = runs.begin(stage="classifier", variant="main", study="tiny", params={"seed": 1, "epochs": 3})
+    return made_run()
+
+
+def made_run(**params):
+    run = runs.begin(stage="classifier", variant="main", study="tiny", params={"seed": 1, "epochs": 3} | params)
     state = made_classifiers.network("vgg").state_dict()
     models.save_weights(run.folder / "weights.safetensors", state, model="vgg", classes=FER, options=SMALL["vgg"])
     rng, label = np.random.default_rng(0), np.arange(400) % len(FER)
@@ -258,6 +262,14 @@ def test_a_file_that_is_too_large_to_ship_replaces_nothing(trained, tmp_path, mo
     with pytest.raises(ValueError, match="1,000 are allowed; --half stores float16"):
         shipping.ship(trained[0], name="tiny", crop="loose", trained_on="noise", out=tmp_path)
     assert [file.read_text() for file in tmp_path.glob("*tiny*")] == ["an older file"]
+
+
+def test_a_run_that_validated_with_its_test_pictures_does_not_ship(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_ROOT", str(tmp_path))
+    given = {"name": "tiny", "crop": "loose", "trained_on": "noise", "out": tmp_path}
+    with pytest.raises(ValueError, match="main: protocol 'reference', 'nested' is allowed: .* on test pictures"):
+        shipping.ship(made_run(protocol="reference")[0], **given)
+    assert shipping.ship(made_run(protocol="nested")[0], **given)[0].is_file()
 
 
 def test_a_changed_or_missing_run_does_not_ship(trained, tmp_path):

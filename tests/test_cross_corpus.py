@@ -1,3 +1,8 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import av
 import numpy as np
 import pandas as pd
@@ -6,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from emolib import cross_corpus, cross_plots, landmarks, recrop, runs, shipping
+from emolib import cross_corpus, cross_plots, landmarks, recrop, runs, shipping, study
 from emolib.predict.faces import loose
 from emolib.video import open_video
 
 pytestmark = pytest.mark.usefixtures("drawn_and_closed")
+ROOT = Path(__file__).parents[1]
 RATE_HZ, LENGTH = 20, 30
 PEAKS = {"a_1": 21, "b_1": 9, "c_2": 25}  # clip -> frame of its apex
 
@@ -202,6 +208,27 @@ def test_a_clip_that_became_shorter_is_an_error(clip):
         recrop.cut_again(rows, faces(2), clip.parent, crop="loose", workers=1)
     with pytest.raises(ValueError, match="crop: 'tight' received"):
         recrop.cut_again(rows, faces(2), clip.parent, crop="tight")
+
+
+@pytest.mark.parametrize("crop", ["", *recrop.TRANSFORMS])
+def test_notebook_15_cuts_as_its_parameter_says_whatever_the_weights_ask_for(monkeypatch, crop):
+    def cut_again(frames, points, root, *, crop):
+        return crop
+
+    cells = json.loads((ROOT / "notebooks/15_cross_corpus.ipynb").read_text("utf-8"))["cells"]
+    monkeypatch.setattr(recrop, "cut_again", cut_again)
+    opened = SimpleNamespace(open_corpus=lambda *_, **__: SimpleNamespace(root="root"))
+    known = {"run": Mock(), "stages": opened, "recrop": recrop, "cut_again": crop, "guide": "", "views": 1}
+    known["frames"] = pd.DataFrame({"sample": [0]})
+    known["store"] = Mock(array=lambda name: np.array(["stored"]))
+    known["classifier"] = Mock(crop="aligned", needs_guide=False)
+    exec("".join(next(cell["source"] for cell in cells if cell["id"] == "15-06")), known)
+    assert known["images"] == (crop or "stored")
+
+
+def test_the_loose_variant_of_the_study_is_loose():
+    jobs = {job.name: job.params for job in study.load(ROOT / "params/cross_corpus.yaml").jobs}
+    assert jobs["cross_corpus/seven_loose"]["cut_again"] == "loose"
 
 
 # ---- which weights

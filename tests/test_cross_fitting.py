@@ -24,8 +24,13 @@ def people():
     return pd.DataFrame({"performance": ids, "subject": subject, "label": np.arange(n) // 8 % 2})
 
 
-def memorise(parts, *, n: int, log: Path | None = None) -> Fitted:
-    """Answers 1 for what it was given to learn from or to stop by, else 0; leaves a line a call."""
+def memorise(parts, *, n: int, log: Path | None = None, values: np.ndarray | None = None) -> Fitted:
+    """Answers 1 for what it was given to learn from or to stop by, else 0; leaves a line a call.
+
+    It is interrupted where the log has three lines and a file ``stop`` lies beside it.
+    """
+    if log and (log.parent / "stop").is_file() and len(log.read_text().splitlines()) == 3:
+        raise KeyboardInterrupt
     if log:
         with log.open("a") as file:
             file.write(f"{parts.seed}\n")
@@ -85,20 +90,50 @@ def test_a_killed_run_resumes_and_ends_with_the_same_answers(people, tmp_path):
     options = {"folds": made(people), "classes": CLASSES, "workers": 1, "progress": False}
     log, keep = tmp_path / "log", tmp_path / "keep"
     fit = partial(memorise, n=len(people), log=log)
-
-    def dies(parts):
-        if log.is_file() and len(log.read_text().splitlines()) == 3:
-            raise KeyboardInterrupt
-        return fit(parts)
-
+    log.touch()
+    (tmp_path / "stop").touch()
     with pytest.raises(KeyboardInterrupt):
-        cross_fitting.cross_fit(dies, people, seeds=[1, 2], keep=keep, **options)
+        cross_fitting.cross_fit(fit, people, seeds=[1, 2], keep=keep, **options)
+    (tmp_path / "stop").unlink()
     resumed = cross_fitting.cross_fit(fit, people, seeds=[1, 2], keep=keep, **options)
     assert len(log.read_text().splitlines()) == 8  # none of the three was fitted again
     whole = cross_fitting.cross_fit(fit, people, seeds=[1, 2], **options)
     pd.testing.assert_frame_equal(resumed.posteriors, whole.posteriors)
     for name, table in whole.tables.items():
         pd.testing.assert_frame_equal(resumed.tables[name], table)
+
+
+def test_a_kept_fit_of_other_data_or_code_or_one_half_removed_is_made_again(people, tmp_path, monkeypatch):
+    log, keep = tmp_path / "log", tmp_path / "keep"
+    options = {
+        "folds": made(people)[:1],
+        "seeds": [1],
+        "classes": CLASSES,
+        "workers": 1,
+        "progress": False,
+        "keep": keep,
+    }
+
+    def calls(value: float) -> int:
+        before = len(log.read_text().splitlines()) if log.is_file() else 0
+        fit = partial(memorise, n=len(people), log=log, values=np.full(9, value))
+        cross_fitting.cross_fit(fit, people, **options)
+        return len(log.read_text().splitlines()) - before
+
+    assert [calls(1.0), calls(1.0), calls(2.0), calls(2.0)] == [1, 0, 1, 0]
+    (keep / "fold0-seed1-inner-1" / "plan.json").unlink()  # as when a kill falls into its removal
+    assert [calls(2.0), calls(2.0)] == [1, 0]
+    monkeypatch.setattr(cross_fitting.provenance, "hash_sources", lambda: "changed")
+    assert calls(2.0) == 1
+
+
+def test_what_is_no_posterior_is_named_and_not_kept(people, tmp_path):
+    def wrong(parts):
+        return Fitted(np.full((len(parts.predict), 2), np.nan))
+
+    options = {"folds": made(people)[:1], "seeds": [7], "classes": CLASSES, "workers": 1, "progress": False}
+    with pytest.raises(ValueError, match=r"fold0-seed7-inner-1: \[nan, nan\] is no posterior"):
+        cross_fitting.cross_fit(wrong, people, **options)
 
 
 def test_a_kept_fit_of_other_folds_is_made_again(people, tmp_path):

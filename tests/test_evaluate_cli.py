@@ -49,11 +49,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory, folder):
-    """The same with an empty, a truncated and a mislabelled file."""
+    """The same with an empty, a truncated, a damaged and a mislabelled file."""
     root = tmp_path_factory.mktemp("broken") / "PrivateTest"
     shutil.copytree(folder, root)
     content = (root / "sad" / "PrivateTest_4.png").read_bytes()
-    for name, bad in {"empty.jpg": b"", "half.png": content[: len(content) // 2], "text.jpg": b"text"}.items():
+    head = content[:8] + b"\0\0\0\5" + content[12:]  # Pillow: Truncated IHDR chunk, a ValueError
+    damaged = {"empty.jpg": b"", "half.png": content[: len(content) // 2], "head.png": head, "text.jpg": b"text"}
+    for name, bad in damaged.items():
         (root / "sad" / f"PrivateTest_{name}").write_bytes(bad)
     return root
 
@@ -113,9 +115,9 @@ def test_unreadable_pictures_are_named_and_the_rest_is_not_lost(weights, folder,
     assert result.exit_code == 1
     whole = call("evaluate", folder, "--weights", weights, "--out", tmp_path / "whole")
     bad, good = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("broken", "whole"))
-    names = ["sad/PrivateTest_empty.jpg", "sad/PrivateTest_half.png", "sad/PrivateTest_text.jpg"]
+    names = [f"sad/PrivateTest_{name}" for name in ("empty.jpg", "half.png", "head.png", "text.jpg")]
     assert [one["source"] for one in bad["unreadable"]] == names and all(name in result.output for name in names)
-    assert "3 picture(s) could not be read" in result.output and whole.exit_code == 0
+    assert "4 picture(s) could not be read" in result.output and whole.exit_code == 0
     assert bad["accuracy"] == good["accuracy"] and bad["pictures_sha256"] == good["pictures_sha256"]
 
 

@@ -423,3 +423,32 @@ def test_logits_are_known_or_refused(published):
     first, second = (fusion.fuse(some, **options).posteriors for options in both)
     columns = list(first.filter(regex="^p_"))
     np.testing.assert_allclose(first[columns], second[columns], atol=1e-6)
+
+
+# ---- performances that one table alone has
+
+
+def test_what_is_left_without_a_table_is_asked_of_the_others_alone():
+    voice = made(2.5, seed=2)
+    tables = {"face": made(1.5, seed=1), "voice": voice[voice["performance"] != "p03"]}
+    found = fusion.join(tables, people(), classes=CLASSES, missing="answer")
+    left = fusion.missing_tables(found, people(), method="mean").set_index("missing")
+    assert left["n"].to_dict() == {"none": N, "face": N - 1, "voice": N}
+
+
+def test_the_single_table_is_chosen_by_the_rows_that_all_have():
+    tables = {"face": made(0.0, seed=1), "voice": made(2.5, seed=2)}
+    for name, gone in (("face", "p00"), ("voice", "p11")):
+        tables[name] = tables[name][tables[name]["performance"] != gone]
+    found = fusion.join(tables, people(), classes=CLASSES, missing="answer")
+    chosen = fusion.chosen_alone(found)[1]
+    assert set(chosen["table"]) == {"voice"} and (chosen["accuracy"] > 0.5).all()
+
+
+def test_a_fold_without_validation_rows_stops_no_way_to_fuse_that_needs_none():
+    tables = {"face": made(1.5, seed=1), "voice": made(2.5, seed=2)}
+    tables = {k: one[(one["subset"] != "validation") | (one["fold"] != 0)] for k, one in tables.items()}
+    found = fusion.join(tables, people(), classes=CLASSES)
+    shown = fusion.by_method(found, people())
+    assert "mean" in set(shown["method"]) and "validation" not in set(shown["learned_from"])
+    assert set(fusion.chosen_alone(found)[1]["chosen_by"]) == {"other_folds"}

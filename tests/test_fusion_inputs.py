@@ -42,7 +42,11 @@ def finished(tmp_path, monkeypatch):
         done = cross_fit(fit, table, inner_folds=2, **of)
         shared = {"label_space": space, "protocol": protocol}
         results = performance_outputs.save(run, done, table, seed=1, **shared)
-        run.finish(metrics=performance_outputs.metrics(results, **shared, normalisation="transductive"))
+        run.finish(
+            metrics=performance_outputs.metrics(
+                results, **shared, normalisation="transductive", known_of_test_person="nothing"
+            )
+        )
         return runs.load("mini", stage)
 
     return make
@@ -57,7 +61,7 @@ def test_runs_are_opened_and_fused_whatever_the_order_of_their_rows(finished):
     assert found.performances["performance"].tolist() == sorted(table["performance"])
     overview = found.overview().set_index("table")
     assert overview["seeds"].to_dict() == {"face": 2, "voice": 1} and (overview["test"] == 48).all()
-    assert (overview["normalisation"] == "transductive").all()
+    assert (overview["normalisation"] == "transductive").all() and (overview["known_of_test_person"] == "nothing").all()
     assert (overview["out_of_fold"] == 48).all() and (overview["folds"] == 3).all()
     joined = fusion.join(found.tables, found.performances, classes=names("ravdess8"))
     for method in fusion.METHODS:

@@ -136,10 +136,10 @@ def test_the_shortest_recording_is_the_receptive_field(tmp_path):
         ({"config.json": "no", "model.safetensors": ""}, ValueError, "config.json: no JSON object"),
         ({"config.json": "[]", "model.safetensors": ""}, ValueError, "config.json: no JSON object"),
         (
-            {"config.json": "{}", "model.safetensors.index.json": '{"weight_map": {"a": "part1", "b": "part2"}}',
-             "part1": ""},
+            {"config.json": "{}", "1.safetensors": "",
+             "model.safetensors.index.json": '{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}'},
             FileNotFoundError,
-            "part2 missing",
+            "2.safetensors missing",
         ),
         ({"config.json": "{}", "model.safetensors.index.json": "{}"}, ValueError, "no index of weights"),
     ],
@@ -178,3 +178,31 @@ def test_fit_refuses(tmp_path, change, error, message):
     given = {"sequences": SOUND, "label": LABEL, "n_classes": 2, "folder": saved(tmp_path), "recipe": RECIPE}
     with pytest.raises(error, match=message):
         hub.fit(PARTS, **{**given, **change})
+
+
+@pytest.mark.parametrize("parts", [["pytorch_model.bin"], ["a.safetensors", "b.pt"]])
+def test_an_index_that_names_a_pickle_is_refused(tmp_path, parts):
+    saved(tmp_path)
+    index = {"weight_map": {f"tensor{k}": name for k, name in enumerate(parts)}}
+    (tmp_path / hub.INDEX).write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=f"{parts[-1]} named, only .safetensors is allowed"):
+        hub.check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "other"])
+def test_weights_that_cannot_be_read_are_named_with_their_folder(tmp_path, damage):
+    file = saved(tmp_path) / hub.WEIGHTS
+    if damage == "other":
+        config = json.loads((tmp_path / hub.CONFIG).read_text())
+        (tmp_path / hub.CONFIG).write_text(json.dumps({**config, "hidden_size": 32}))
+    else:
+        file.write_bytes(file.read_bytes()[: 0 if damage == "empty" else 200])
+    with pytest.raises(ValueError, match=f"{tmp_path}: weights cannot be read, or do not fit"):
+        hub.load_encoder(tmp_path)
+
+
+def test_the_digest_is_of_the_weights(tmp_path):
+    before = hub.digest(saved(tmp_path))
+    assert hub.digest(tmp_path) == before
+    saved(tmp_path, hidden_act="relu")
+    assert hub.digest(tmp_path) != before

@@ -231,3 +231,16 @@ def test_real_tables_are_read_and_others_beside_them_are_refused(tmp_path):
         assert sequence["AU12_r"].notna().sum() >= openface.sequence(read)["AU12_r"].notna().sum()
         failed, frames = failed + (~read["success"]).sum(), frames + len(read)
     assert (frames, failed) == (4981, 204)
+
+
+def test_equal_names_in_several_folders_are_told_apart_and_no_table_serves_two_videos(tmp_path):
+    for folder, value in (("s1", 1.0), ("s2", 2.0)):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "clip.csv", table(AU01_r=value))
+    times = pd.DataFrame({"frame": range(6), "time_s": np.arange(6) / 25})
+    manifest = pd.concat([times.assign(video="s1/clip.mp4"), times.assign(video="s2/clip.mp4")], ignore_index=True)
+    units = openface.for_videos(tmp_path, manifest)
+    assert units[:, 0].tolist() == [1.0] * 6 + [2.0] * 6
+    (tmp_path / "s2" / "clip.csv").unlink()
+    with pytest.raises(ValueError, match="the table of two videos, 's1/clip.mp4' and 's2/clip.mp4'"):
+        openface.for_videos(tmp_path, manifest)

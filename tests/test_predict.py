@@ -178,6 +178,14 @@ def test_folders_are_opened_in_one_order_and_each_file_is_looked_at_once(tmp_pat
     assert [Path(source).name for source, _ in log.notes] == ["loop"]
 
 
+def test_results_above_a_named_folder_hide_nothing_in_it(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").touch()
+    log = answers.Log()
+    found = inputs.expand([tmp_path / "pictures"], log=log, leave_out=tmp_path)
+    assert [one.path.name for one in found] == ["a.jpg"] and not log.failures
+
+
 def test_a_name_decides_only_what_is_in_a_folder(tmp_path):
     save(tmp_path / "portrait", RAMP, format="PNG")
     (tmp_path / "clip").write_bytes(b"anything")
@@ -531,6 +539,14 @@ def test_tables_can_be_read_again(tmp_path):
     rows = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)["answers"]
     assert rows[1]["face"] is None and rows[1]["emotion"] is None and rows[1]["p_happy"] is None
     assert [row["face"] for row in rows] == [0, None, 0, 1] and rows[0]["emotion"] == table["emotion"][0]
+
+
+def test_frames_late_in_a_long_video_have_times_of_their_own(tmp_path):
+    table = made_table([[0], [], [0]], rate_hz=25)
+    output.write_csv(tmp_path / "a.csv", table.assign(time_s=table["time_s"] + 10_000))
+    assert pd.read_csv(tmp_path / "a.csv")["time_s"].tolist() == [10_000, 10_000.04, 10_000.08]
+    output.write_csv(tmp_path / "still.csv", table.assign(time_s=np.nan))
+    assert pd.read_csv(tmp_path / "still.csv")["time_s"].isna().all()
 
 
 def test_a_box_and_its_answer_are_drawn_in_the_emotions_colour():

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +21,7 @@ from emolib.cli import app
 from emolib.predict import camera, output
 from emolib.render.clip import render_still
 from emolib.render.identity import identity
+from emolib.video import open_video
 
 CLASSES = labels.names("fer7")
 
@@ -79,6 +84,14 @@ def test_a_batch_goes_on_after_a_bad_file_and_says_so(media, weights, tmp_path):
     assert any("clip.mp4: " in line and "a face in 100.0% of 6 frames" in line for line in lines)
 
 
+def test_a_ribbon_of_a_picture_is_named_and_stops_no_batch(tmp_path, weights, portrait):
+    Image.new("L", (8_000_000, 1), 128).save(tmp_path / "a.png")
+    Image.fromarray(portrait).save(tmp_path / "b.png")
+    result = call(tmp_path, "--weights", weights, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "a.png: 8000000x1 pixels" in result.stderr and "Traceback" not in result.output
+    assert pd.read_csv(tmp_path / "out" / "predictions.csv")["source"].str.endswith("b.png").tolist() == [True]
+
+
 def test_nothing_is_written_unless_asked_for(media, weights, monkeypatch):
     monkeypatch.chdir(media)
     before = sorted(media.rglob("*"))
@@ -123,7 +136,7 @@ def test_only_failures_leave_empty_tables(tmp_path, weights):
 
 
 class Camera:
-    """Stands for OpenCV's: some pictures, then nothing or Ctrl-C."""
+    """Stands for OpenCV's: some pictures, then nothing or Ctrl-C, while a further one is taken."""
 
     def __init__(self, pictures, *, interrupted: bool = False):
         self.pictures, self.interrupted, self.released = list(pictures), interrupted, False
@@ -135,7 +148,8 @@ class Camera:
         if self.pictures:
             return True, self.pictures.pop(0)[..., ::-1]
         if self.interrupted:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            return True, np.zeros((48, 48, 3), np.uint8)
         return False, None
 
     def release(self):
@@ -152,6 +166,39 @@ def test_a_camera_is_a_video_until_it_ends_or_is_stopped(monkeypatch, tmp_path, 
     table = pd.read_csv(tmp_path / "predictions.csv")
     assert table["face"].notna().tolist() == [True, False, True] and (table["time_s"].diff().dropna() > 0).all()
     assert {"camera-0.annotated.mp4", "camera-0.html"} <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_a_camera_stopped_while_a_frame_is_encoded_keeps_everything(monkeypatch, tmp_path, weights, portrait):
+    encoded = []
+
+    def encode(*args, **options):
+        encoded.append(signal.raise_signal(signal.SIGINT) if len(encoded) == 1 else None)
+        return av.VideoFrame.from_ndarray(*args, **options)
+
+    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda number: Camera([portrait] * 9))
+    monkeypatch.setattr(output, "av", SimpleNamespace(open=av.open, VideoFrame=SimpleNamespace(from_ndarray=encode)))
+    result = call("--camera", 0, "--weights", weights, "--out", tmp_path, "--no-detect")
+    assert result.exit_code == 0 and "of 2 frames" in result.stdout and len(encoded) == 2
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == 2
+    assert sum(1 for _ in open_video(tmp_path / "camera-0.annotated.mp4").frames()) == 2
+
+
+def test_the_second_interrupt_interrupts_and_the_handler_is_given_back():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), camera.asked_to_stop() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_only_the_main_thread_handles_signals():
+    def inside() -> object:
+        with camera.asked_to_stop() as stop:
+            return stop.is_set(), signal.getsignal(signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(inside).result() == (False, signal.getsignal(signal.SIGINT))
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,9 @@ def test_the_share_of_mixup_is_beta_distributed():
 def test_strengths_are_checked(field, value, message):
     with pytest.raises(ValueError, match=f"augmentation: {field} = .*{message}"):
         SpeechAugmentation(**{field: value})
+
+
+def test_a_waveform_has_no_band_to_mask():
+    sound = torch.randn(50, 40, 1, generator=draws(0))
+    how = SpeechAugmentation(frequency_masks=2, frequency_width=8)
+    assert torch.equal(augment.augment(sound, torch.full((50,), 40), draws(1), how=how), sound)

@@ -125,11 +125,14 @@ def test_band_middles_rise_between_the_ends():
         ("high_hz", 9000.0, "half the sample rate"),
         ("low_hz", 8000.0, "half the sample rate"),
         ("sample_rate_hz", 10, "a whole number >= 1000"),
+        ("n_fft", 513, "an even number"),
     ],
 )
 def test_options_are_checked(option, value, allowed):
     with pytest.raises(ValueError, match=f"(?s)features: .*{allowed}"):
         FeatureOptions(**{option: value})
+    with pytest.raises(ValueError, match="sample_rate_hz = 1000 received, 1400 or more"):
+        FeatureOptions(representation="pitch", sample_rate_hz=1000, high_hz=500.0)
     with pytest.raises(TypeError, match="n_bands"):
         FeatureOptions(n_bands=3)
 

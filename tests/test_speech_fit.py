@@ -200,3 +200,26 @@ def test_views_cover_a_recording_from_its_beginning_to_its_end(lengths, crops, c
         whole = crops == 0 or n <= crop_steps
         assert len(begin) == (1 if whole else crops) and (size == (n if whole else crop_steps)).all()
         assert begin[0] == 0 and (whole or crops == 1 or begin[-1] + size[-1] == n)
+
+
+@pytest.mark.parametrize(("n", "batch_size", "used"), [(63, 32, 32), (64, 32, 64), (20, 32, 20)])
+def test_rows_beyond_full_batches_are_drawn_anew_so_that_all_are_learned_from(n, batch_size, used):
+    generator, seen = torch.Generator().manual_seed(0), np.zeros(n, dtype=int)
+    for _ in range(60):
+        some = training._for_full_batches(np.arange(n), batch_size=batch_size, generator=generator)
+        assert len(some) == len(set(some.tolist())) == used
+        seen[some] += 1
+    assert seen.min() > 0.5 * seen.mean(), "a row is hardly ever learned from"
+
+
+def test_the_longest_recordings_are_learned_from_where_a_batch_is_not_full():
+    rows = PARTS.train[:63]
+    longest = rows[np.argsort(SEQUENCES.length[rows])[-31:]]
+    told = LABEL.copy()
+    told[longest] = (told[longest] + 1) % 4
+    parts = Parts(rows, PARTS.validation, PARTS.predict, seed=3)
+    one, other = (
+        fit(parts, **{**OF_TINY, "label": label}, recipe={**RECIPE, "epochs": 2, "batch_size": 32})
+        for label in (LABEL, told)
+    )
+    assert not np.array_equal(one.posterior, other.posterior)

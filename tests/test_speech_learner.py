@@ -12,7 +12,7 @@ from made_sound import spectrograms
 
 from emolib.cross_fitting import Parts, cross_fit
 from emolib.folds import make_folds
-from emolib.speech.learner import learner
+from emolib.speech.learner import adapts, learner
 
 SEQUENCES, LABEL, SUBJECT = spectrograms()
 TABLE = pd.DataFrame({"performance": [f"p{k}" for k in range(len(LABEL))], "subject": SUBJECT, "label": LABEL})
@@ -56,11 +56,18 @@ def test_a_learner_is_what_cross_fit_takes(model):
         ("cnn", {"values": SEQUENCES.means()}, ValueError, r"an array \(128, 12\) received"),
         ("statistics", {"values": SEQUENCES}, ValueError, "sequences received; statistics reads an array"),
         ("statistics", {"recipe": {"epochs": 2}}, ValueError, "it has none"),
+        ("statistics", {"options": {"bogus": 1}}, TypeError, "bogus"),
+        ("cnn", {"device": "tpu"}, ValueError, "device: 'tpu' received"),
     ],
 )
 def test_what_is_wrong_is_found_before_anything_is_trained(model, change, error, message):
     with pytest.raises(error, match=message):
         learner(model, **given(model, **change))
+
+
+def test_statistics_adapt_to_a_person_as_their_model_does():
+    assert adapts("statistics") and adapts("statistics", {"components": 3})
+    assert not adapts("statistics", {"model": "svc"}) and not adapts("cnn", {"widths": [4]})
 
 
 def test_nothing_is_drawn_from_the_global_generator():

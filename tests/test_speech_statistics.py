@@ -69,6 +69,11 @@ def test_modulation_says_how_fast_a_group_of_bands_moves():
     found = statistics._modulation(bands, step_s).reshape(7, 8)
     assert np.unravel_index(found.argmax(), found.shape) == (3, 2)
     assert (np.delete(found, 2, axis=1) < found[3, 2] - 5).all()
+    at = np.arange(1000) * step_s
+    longer = np.full((1000, 32), 0.5)
+    longer[:, 8:12] += 0.2 * np.sin(2 * np.pi * 5 * at)[:, None]
+    of_250, of_1000 = (statistics._modulation(one, step_s) for one in (longer[:250], longer))
+    np.testing.assert_allclose(of_1000, of_250)
 
 
 def test_shape_knows_where_the_power_lies():

@@ -212,6 +212,36 @@ def test_a_stage_without_folds_is_calibrated_as_nested(data):
     assert collected(x=run)["x"].protocol == "nested"
 
 
+def test_runs_of_notebooks_02_and_13_under_one_split_are_compared(data):
+    right = {"main": some(0.5, 1), "vgg": some(0.7, 2), "shared": some(0.5, 3)}
+    of_02 = {"n_folds": 0, "used_splits": [], "max_pictures": 0}
+    vgg = a_run("vgg", right["vgg"], stage="classifier", model="vgg")
+    for name in still_variants.OF_EVALUATION:
+        vgg.info["params"].pop(name, None)
+    named = {"n_folds": 0, "used_splits": ["train", "test"], "max_pictures": 200}
+    shared = a_run("shared", right["shared"], n=200, **named)
+    found = collected(main=a_run("main", right["main"], **of_02), vgg=vgg, shared=shared)
+    table = still_comparison.summary(found, baseline="main", seed=1).set_index("variant")
+    assert table["compared_with"].to_dict() == {"main": "", "vgg": "main", "shared": "main"}
+    assert table.loc["vgg", "difference"] == pytest.approx(right["vgg"].mean() - right["main"].mean())
+    assert np.isfinite(table.loc["vgg", "p_holm"])
+
+
+@pytest.mark.parametrize(
+    ("other", "alike"),
+    [
+        ({"used_splits": ["validation", "train"]}, True),
+        ({"used_splits": ["train"]}, False),
+        ({"max_pictures": 9}, False),
+        ({"n_folds": 0}, False),
+    ],
+)
+def test_folds_over_other_stills_are_another_evaluation(data, other, alike):
+    folds = {"used_splits": ["train", "validation"]}
+    found = collected(a=a_run("a", some(0.6), **folds), b=a_run("b", some(0.6), **(folds | other)))
+    assert (found["a"].evaluation == found["b"].evaluation) is alike
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [

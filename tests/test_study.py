@@ -61,7 +61,8 @@ def test_a_grid_is_the_product_of_its_values_over_shared_parameters(project):
 
 NESTED = [
     "#",
-    'study = ""\nvariant = ""\nbase_study = ""\nseed = 0\noptions = {"c": 0}\nprevious = ""\nmatched_to = ""',
+    'study = ""\nvariant = ""\nbase_study = ""\nseed = 0\noptions = {"c": 0}\n'
+    'previous = ""\nmatched_to = ""\nfused = []',
     "pass",
 ]
 
@@ -87,6 +88,10 @@ def test_every_variant_is_repeated_with_each_seed_and_compared_with_its_own_repe
         project, {"variants": {"p": {}, "random": {"matched_to": "deep/p"}}, "seeds": [5, 6], "needs": ["draw"]},
         stages={"draw": STUDY["stages"]["draw"]}, seed=1,
     )  # fmt: skip
+    listed = expand(project, {"variants": {"p": {}, "both": {"fused": ["deep/p"]}}, "seeds": [5, 6]}, seed=1)
+    assert {name: (job.params.get("fused"), job.upstream) for name, job in listed.items() if "both" in name} == {
+        "both": (["deep/p"], ("deep/p",)), "both_s6": (["deep/p_s6"], ("deep/p_s6",))
+    }  # fmt: skip
     assert {name: (job.params["seed"], job.params.get("matched_to"), job.upstream) for name, job in jobs.items()} == {
         "p": (5, None, ("draw/main",)), "random": (5, "deep/p", ("draw/main", "deep/p")),
         "p_s6": (6, None, ("draw/main",)), "random_s6": (6, "deep/p_s6", ("draw/main", "deep/p_s6")),

@@ -32,6 +32,8 @@ def test_what_is_no_list_of_numbers_is_refused(tmp_path, text):
     [
         ("x;y\n1;2\n", r"column\(s\) a missing; there are x, y"),
         ("a\n", "no rows"),
+        ("a;b\n1;2;\n3;4;\n", "a.csv: .*match length of data"),
+        ("a;b\n1;2;5\n3;4;5\n", "a.csv: .*match length of data"),
         ("", "a.csv"),
         ("a\n\xff\n", "a.csv"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from emolib import video
+from emolib.predict import reading
 from emolib.video import MediaError, open_video, read_audio, read_image_grey
 
 RAMP = np.tile(np.linspace(20, 230, 128), (96, 1)).astype(np.uint8)  # brighter to the right
@@ -197,6 +198,34 @@ def test_exif_rotation_is_applied(tmp_path):
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     grey = read_image_grey(save(tmp_path / "a.png", Image.fromarray(RAMP), exif=exif))
     assert np.array_equal(grey, np.rot90(RAMP, k=-1))
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6, 8])
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_a_turned_grey_tiff_is_the_same_picture_as_a_png(tmp_path, mode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(RAMP if mode == "L" else RAMP.astype(np.uint16) * 257)
+    tiff, png = (save(tmp_path / name, picture, exif=exif) for name in ("a.tif", "a.png"))
+    assert picture.mode == mode and np.array_equal(read_image_grey(tiff), read_image_grey(png))
+    assert np.array_equal(reading.read(tiff).grey, reading.read(png).grey)
+
+
+def test_a_damaged_still_is_named_whatever_pillow_raises(tmp_path):
+    whole = save(tmp_path / "a.png", Image.fromarray(RAMP)).read_bytes()
+    short = whole[:8] + struct.pack(">I", 11) + whole[12:]  # Truncated IHDR chunk
+    for name, content in {"short.png": short, "head.pgm": b"P5\n4. 4\n255\n" + bytes(16)}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(MediaError, match=f"{name}: ") as caught:
+            read_image_grey(tmp_path / name)
+        assert caught.value.path == tmp_path / name
+
+
+def test_a_ribbon_of_a_still_is_refused(tmp_path):
+    path = save(tmp_path / "a.png", Image.new("L", (8_000_000, 1)))
+    for read in (read_image_grey, reading.read):
+        with pytest.raises(MediaError, match=r"a\.png: 8000000x1 pixels, a side of at most 65,535"):
+            read(path)
 
 
 def test_a_truncated_or_huge_still_is_refused(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """Which still is learned from, validates and tests, where the corpus's own parts are put to another use.
 
 FER-2013's PublicTest is its "validation": to test on it, the validation has to come out of Training. Its PrivateTest,
-the unseen test, can be left out by name.
+the unseen test, can be left out by name; its copies in Training are left out with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def divide(
     ----------
     manifest : DataFrame with split and duplicate_group or subject.
     label, usable, validation_share, test_share, seed : as for `folds.split_stills`.
-    splits_as : the corpus's split -> "train", "validation", "test" or "unused"; splits that it does not name stay.
+    splits_as : the corpus's split -> "train", "validation", "test" or "unused"; splits that it does not name stay. What
+        is in a group with an unused still is neither learned from nor validates; of the corpus's test it stays.
     max_training : 0 for all training stills; else so many of them, stratified by class, drawn by `seed`.
 
     Raises
@@ -48,7 +49,9 @@ def divide(
         if place not in PARTS or other not in (*PARTS, UNUSED):
             raise ValueError(f"splits_as: {place!r} as {other!r} received; {', '.join((*PARTS, UNUSED))} are allowed")
     named = manifest.assign(split=manifest["split"].replace(dict(splits_as)))
-    usable = np.asarray(usable, dtype=bool) & (named["split"] != UNUSED).to_numpy()
+    unused, group = (named["split"] == UNUSED).to_numpy(), folds.group_of(named)
+    copy = pd.Index(group).isin(group[unused]) & (named["split"] != "test").to_numpy()
+    usable = np.asarray(usable, dtype=bool) & ~copy  # an unused still is a copy of itself
     shares = {"validation_share": validation_share, "test_share": test_share}
     split = folds.split_stills(named, label, usable, seed=seed, **shares)
     if not 0 < max_training < len(split.train):

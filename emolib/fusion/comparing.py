@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from typing import Any
@@ -83,22 +84,29 @@ def chosen_alone(joined: Joined, *, choose_by: str = "") -> tuple[pd.DataFrame, 
 
     Parameters
     ----------
-    choose_by : "validation" or "other_folds" (see `emolib.fusion`); "": the first of the two that there is.
+    choose_by : "validation" or "other_folds" (see `emolib.fusion`); "": the first of the two that every fold has.
 
     Returns
     -------
-    Posterior table (subset test) and the choices: fold, seed, table, accuracy (of the rows chosen by). Of equally good
-    tables the first in the order of the tables is chosen.
+    Posterior table (subset test) and the choices: fold, seed, table, accuracy (of the rows chosen by that all tables
+    have). Of equally good tables the first in the order of the tables is chosen.
+
+    Raises
+    ------
+    ValueError
+        A fold has no row to choose by that all tables have.
     """
-    choose_by = choose_by or ("validation" if "validation" in joined.subsets else "other_folds")
+    choose_by = choose_by or ("validation" if _in_every_fold(joined, "validation") else "other_folds")
     if choose_by not in ("validation", "other_folds"):
         raise ValueError(f"choose_by: {choose_by!r} received, allowed are validation, other_folds")
     tested = joined.key[joined.key["subset"] == "test"]
     tables, chosen = [], []
     for (fold, seed), rows in tested.groupby(["fold", "seed"]):
         learned = rows_to_learn(joined, fold=int(fold), seed=int(seed), learn_from=choose_by)
-        said = joined.posterior[learned].argmax(axis=2) == joined.label[learned, None]
-        accuracy = np.where(joined.present[learned].all(axis=0), said.mean(axis=0), -1.0)
+        learned = learned[joined.present[learned].all(axis=1)]
+        if not len(learned):
+            raise ValueError(f"choose_by: fold {fold} has no {choose_by} row that all tables have")
+        accuracy = (joined.posterior[learned].argmax(axis=2) == joined.label[learned, None]).mean(axis=0)
         best, asked = int(accuracy.argmax()), rows.index.to_numpy()
         asked = asked[joined.present[asked, best]]
         tables.append(joined.table(asked, joined.posterior[asked, best]))
@@ -109,6 +117,8 @@ def chosen_alone(joined: Joined, *, choose_by: str = "") -> tuple[pd.DataFrame, 
 
 def missing_tables(joined: Joined, performances: pd.DataFrame, *, seed: int = 2020, **options: Any) -> pd.DataFrame:
     """Test accuracy of the fusion with all tables, and with each one missing when it comes to answering.
+
+    Of performances that no other table has nothing is asked: then `n` is smaller.
 
     Parameters
     ----------
@@ -121,7 +131,8 @@ def missing_tables(joined: Joined, performances: pd.DataFrame, *, seed: int = 20
     """
     rows = []
     for name in ("", *joined.names):
-        done = fuse(joined, absent=[name] if name else [], **options).posteriors
+        left = _answered_without(joined, name)
+        done = fuse(left, absent=[name] if name else [], **options).posteriors
         found = _summary(done[done["subset"] == "test"], performances, joined, seed=seed)
         rows.append({"missing": name or "none", "left": len(joined.names) - bool(name), **found})
     return pd.DataFrame(rows)
@@ -144,7 +155,8 @@ def by_method(
     """
     rows = []
     for method, learn_from in METHOD_ROWS:
-        if learn_from in ("", *joined.subsets) or (learn_from == "other_folds" and joined.key["fold"].nunique() > 1):
+        several = learn_from == "other_folds" and joined.key["fold"].nunique() > 1
+        if not learn_from or several or _in_every_fold(joined, learn_from):
             done = fuse(joined, method=method, learn_from=learn_from, inputs=inputs, **options).posteriors
             found = _summary(done[done["subset"] == "test"], performances, joined, seed=seed)
             rows.append({"method": method, "learned_from": learned_as(method, learn_from), **found})
@@ -184,6 +196,21 @@ def compare(
     ]
     a, b = said
     return paired_test(a.true, a.predicted, b.predicted, a.subject, seed=seed)
+
+
+def _answered_without(joined: Joined, name: str) -> Joined:
+    """The rows that a table other than `name` has."""
+    kept = joined.present[:, [other != name for other in joined.names]].any(axis=1)
+    arrays = {of: getattr(joined, of)[kept] for of in ("posterior", "constant", "label", "subject")}
+    return dataclasses.replace(joined, key=joined.key[kept].reset_index(drop=True), **arrays)
+
+
+def _in_every_fold(joined: Joined, subset: str) -> bool:
+    """Whether each fold and seed that is tested has rows of `subset`."""
+    tested, there = (
+        joined.key.loc[joined.key["subset"] == name, ["fold", "seed"]].drop_duplicates() for name in ("test", subset)
+    )
+    return len(tested.merge(there)) == len(tested)
 
 
 def _summary(table: pd.DataFrame, performances: pd.DataFrame, joined: Joined, *, seed: int) -> dict[str, float]:

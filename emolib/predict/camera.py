@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -18,8 +21,30 @@ from emolib.video import Frame, MediaError
 SAY_EVERY_S = 1.0
 
 
+@contextmanager
+def asked_to_stop() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that the frame at hand is finished; a second Ctrl-C interrupts.
+
+    Python handles signals in its main thread only: elsewhere nothing sets the event.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(*_) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def frames(number: int, *, seconds: float | None = None) -> Iterator[Frame]:
-    """Frames of camera `number`, until it ends, `seconds` are over or Ctrl-C is pressed.
+    """Frames of camera `number`, until it ends or `seconds` are over.
 
     Raises
     ------
@@ -45,8 +70,6 @@ def frames(number: int, *, seconds: float | None = None) -> Iterator[Frame]:
             rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
             yield Frame(index, time_s, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), rgb)
             index += 1
-    except KeyboardInterrupt:
-        return
     finally:
         capture.release()
 
@@ -66,22 +89,23 @@ class Watch:
         """All answers up to now, columns as in `emolib.predict.answers`."""
         return pd.concat(self._tables, ignore_index=True)
 
-    def pictures(self, camera: Iterator[Frame], *, frame_step: int = 1) -> Iterator[tuple[float, np.ndarray]]:
-        """Time and annotated picture of every `frame_step`-th frame."""
+    def pictures(
+        self, camera: Iterator[Frame], *, stop: threading.Event, frame_step: int = 1
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """Time and annotated picture of every `frame_step`-th frame, until `stop` is set."""
         said_s = -SAY_EVERY_S
-        try:
-            for frame in camera:
-                if frame.index % frame_step:
-                    continue
-                table = self._look(frame)
-                self._tables.append(table)
-                if frame.time_s - said_s >= SAY_EVERY_S:
-                    said_s = frame.time_s
-                    for line in answers.time_lines(table, self._classifier.classes):
-                        self._say(line)
-                yield frame.time_s, annotate(frame.rgb, table)
-        except KeyboardInterrupt:  # between two frames: what was seen is kept
-            return
+        for frame in camera:
+            if stop.is_set():
+                return
+            if frame.index % frame_step:
+                continue
+            table = self._look(frame)
+            self._tables.append(table)
+            if frame.time_s - said_s >= SAY_EVERY_S:
+                said_s = frame.time_s
+                for line in answers.time_lines(table, self._classifier.classes):
+                    self._say(line)
+            yield frame.time_s, annotate(frame.rgb, table)
 
     def _look(self, frame: Frame) -> pd.DataFrame:
         classifier, crop = self._classifier, crop_of(self._classifier)

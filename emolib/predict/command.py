@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain, groupby
@@ -62,7 +63,7 @@ def run(
     ----------
     named : pictures, videos and folders.
     weights, device : as `classify.load`.
-    camera_number, seconds : of a webcam, looked at last, until Ctrl-C or for so long.
+    camera_number, seconds : of a webcam, looked at last, until Ctrl-C (a second one gives up) or for so long.
     all_faces : all faces or the main one; None is all in pictures, the main one in videos.
     detect, frame_step, views : as in `emolib.predict.look`.
     out : gets ``predictions.csv``, ``predictions.json``, an annotated picture each, and an annotated video and a page
@@ -157,16 +158,18 @@ def _camera(number: int, session: _Session, *, seconds: float | None, all_faces:
     watch = camera.Watch(
         f"camera {number}", classifier=session.classifier, all_faces=all_faces, say=_say, **session.options
     )
-    pictures, files = watch.pictures(camera.frames(number, seconds=seconds), frame_step=frame_step), {}
+    files = {}
     try:
-        if (first := next(pictures, None)) is None:
-            raise MediaError(watch.source, "stopped before the first picture")
-        if session.out is None:
-            for _ in pictures:
-                pass
-        else:
-            files["annotated"] = session.out.name(f"camera-{number}", ".annotated.mp4")
-            output.write_video(files["annotated"], chain([first], pictures), frame_rate_hz=float("nan"))
+        with camera.asked_to_stop() as stop, closing(camera.frames(number, seconds=seconds)) as frames:
+            pictures = watch.pictures(frames, frame_step=frame_step, stop=stop)
+            if (first := next(pictures, None)) is None:
+                raise MediaError(watch.source, "stopped before the first picture")
+            if session.out is None:
+                for _ in pictures:
+                    pass
+            else:
+                files["annotated"] = session.out.name(f"camera-{number}", ".annotated.mp4")
+                output.write_video(files["annotated"], chain([first], pictures), frame_rate_hz=float("nan"))
     except MediaError as error:
         session.log.failures.append((watch.source, error.reason))
         return

@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from emolib.corpora import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_files
 from emolib.predict.answers import Log, shown
-from emolib.predict.reading import NOT_READ, PILLOW_ERRORS
+from emolib.predict.reading import NOT_READ
+from emolib.video import PILLOW_ERRORS
 
 PICTURES = IMAGE_SUFFIXES | {".avif", ".gif", ".jfif", ".jp2", ".pgm", ".pnm", ".ppm"} | NOT_READ
 VIDEOS = VIDEO_SUFFIXES | {".3gp", ".mts", ".ogv", ".ts"}
@@ -36,7 +37,7 @@ def expand(named: Iterable[str | Path], *, log: Log, leave_out: Path | None = No
     named : files and folders.
     log : gets as failures what is not there, folders without media and media that are left alone (links out of the
         folder, names that are no UTF-8), and as notes linked folders.
-    leave_out : a folder whose files are results: not looked at unless named themselves.
+    leave_out : a folder whose files are results: not looked at unless they, or a folder inside of it, are named.
     """
     found: dict[Path, Media] = {}
     for path in map(Path, named):
@@ -68,7 +69,7 @@ def _folder(folder: Path, log: Log, leave_out: Path | None) -> list[Media]:
         elif _kind(Path(name)):
             log.failures.append((shown(folder / name), entry["reason"]))
     paths = [folder / name for name in files]
-    if leave_out is not None:
+    if leave_out is not None and not folder.resolve().is_relative_to(leave_out.resolve()):
         paths = [path for path in paths if not path.resolve().is_relative_to(leave_out.resolve())]
     media = [Media(path, kind) for path in paths if (kind := _kind(path))]
     if not media:

@@ -79,7 +79,9 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_csv(file: Path, predictions: pd.DataFrame) -> None:
-    """The table as CSV, UTF-8; missing values are empty cells."""
+    """The table as CSV, UTF-8; missing values are empty cells, times are in microseconds however long the video is."""
+    times = predictions["time_s"].round(6).map(str, na_action="ignore")
+    predictions = predictions.assign(time_s=times)
     with replacing(file) as temporary:
         predictions.to_csv(temporary, index=False, float_format="%.6g", encoding="utf-8", lineterminator="\n")
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from emolib.video import MediaError
+from emolib.video import PILLOW_ERRORS, MediaError, check_sides
 
 # A picture is read at 1/2, 1/3, ... of its size where it has more pixels than this: its faces stay far above 48 pixels.
 WORKING_PIXELS = 25_000_000
@@ -20,8 +20,6 @@ WORKING_PIXELS = 25_000_000
 # JPEG and all other formats have to be decoded whole.
 MAX_PIXELS, MAX_JPEG_PIXELS = 100_000_000, 1_500_000_000
 _DRAFTS = (8, 4, 2)
-# What Pillow raises on damaged files of one format or another (found by damaging 40,000 of 18 formats), beside its own.
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, LookupError, EOFError, struct.error)
 NOT_READ = frozenset({".heic", ".heif"})  # the format of many phones: Pillow has no decoder for it
 
 
@@ -54,8 +52,8 @@ def read(path: str | Path) -> Picture:
     Raises
     ------
     MediaError
-        The file is missing, empty, broken or no picture, or has more than `MAX_JPEG_PIXELS` (JPEG that is not
-        progressive) or `MAX_PIXELS` (anything else).
+        The file is missing, empty, broken or no picture, has more than `MAX_JPEG_PIXELS` (JPEG that is not
+        progressive) or `MAX_PIXELS` (anything else), or a side is longer than `video.MAX_STILL_SIDE`.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,11 +63,11 @@ def read(path: str | Path) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on damaged EXIF, which is then passed over, and on sizes, checked below
-            with _open(path) as image:
+            with path.open("rb") as stream, _open(stream) as image:  # no path: see `video.read_image_grey`
                 return _read(path, image)
+    except MediaError:
+        raise
     except PILLOW_ERRORS as error:
-        if isinstance(error, MediaError):
-            raise
         reason = _unknown(path) if isinstance(error, UnidentifiedImageError) else str(error)
         raise MediaError(path, reason or type(error).__name__) from error
 
@@ -80,11 +78,11 @@ def _unknown(path: Path) -> str:
     return "no picture, or broken"
 
 
-def _open(path: Path) -> Image.Image:
+def _open(stream: BinaryIO) -> Image.Image:
     """The opened file; Pillow's own limit, which knows nothing of decoding at a fraction, is lifted meanwhile."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        return Image.open(path)
+        return Image.open(stream)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -96,6 +94,7 @@ def _read(path: Path, image: Image.Image) -> Picture:
     if pixels > limit:
         kind = "a JPEG that is not progressive" if by_blocks else "this format"
         raise MediaError(path, f"{size} pixels, at most {limit:,} pixels are read of {kind}")
+    check_sides(path, image.size)
     wanted = math.ceil(math.sqrt(pixels / WORKING_PIXELS))
     reduction = 1
     if by_blocks and wanted > 1:

@@ -23,7 +23,7 @@ class SpeechAugmentation:
 
     Parameters
     ----------
-    frequency_masks, frequency_width : so many masks, each of up to so many bands.
+    frequency_masks, frequency_width : so many masks, each of up to so many bands; none where there is one band alone.
     time_masks, time_width : so many masks, each of up to so many steps, and of at most `time_share` of the recording.
     time_share : 0 to 1.
     time_warp : a random moment moves by up to so many steps, what is before and after it stretched to fit.
@@ -101,7 +101,7 @@ def masks(batch: Tensor, length: Tensor, generator: Generator, *, how: SpeechAug
     hidden = None
     widest = torch.minimum(torch.full_like(length, how.time_width), (how.time_share * length).long())
     for number, widths, extent, axis in (
-        (how.frequency_masks, torch.full_like(length, min(how.frequency_width, n_bands)), n_bands, 2),
+        (how.frequency_masks * (n_bands > 1), torch.full_like(length, min(how.frequency_width, n_bands)), n_bands, 2),
         (how.time_masks, widest, length, 1),
     ):
         places = torch.arange(batch.shape[axis], device=batch.device)

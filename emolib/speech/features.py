@@ -78,6 +78,9 @@ class FeatureOptions:
             require(name, number and 0 <= value < math.inf, "a number >= 0")
         require("wiener", self.wiener == 0 or self.wiener % 2 == 1, "0 or an odd number")
         require("range_db", self.range_db > 0, "a number above 0")
+        require("n_fft", self.n_fft % 2 == 0, "an even number")
+        lowest = math.ceil(2 * PITCH_RANGE_HZ[1])
+        require("sample_rate_hz", self.representation != "pitch" or self.sample_rate_hz >= lowest, f"{lowest} or more")
         require("high_hz", self.low_hz < self.high_hz <= self.sample_rate_hz / 2, "low_hz to half the sample rate")
 
     @property

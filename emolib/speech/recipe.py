@@ -16,8 +16,9 @@ class SpeechRecipe(plan.Recipe):
 
     Parameters
     ----------
-    epochs, batch_size, learning_rate, schedule, warmup_share, clip_norm, class_weights, monitor
+    epochs, learning_rate, schedule, warmup_share, clip_norm, class_weights, monitor
         As in `training.Recipe`. "one_cycle" is a linear warm-up (of `warmup_share`; 0: none) and a cosine down to 0.
+    batch_size : recordings a step; those beyond full batches are left out of an epoch, drawn anew for each.
     patience : epochs without a better `monitor` after which the training stops; by default all are trained.
     weight_decay : of weights only, decoupled (AdamW).
     mixed_precision : bfloat16 by autocast, on any device (a CPU gains where it has avx512_bf16 or amx).

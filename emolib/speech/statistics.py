@@ -108,9 +108,9 @@ def _contour(cepstra: np.ndarray) -> np.ndarray:
 
 
 def _modulation(bands: np.ndarray, step_s: float) -> np.ndarray:
-    groups = np.stack([one.mean(axis=1) for one in np.array_split(bands, N_GROUPS, axis=1)], axis=1)
     n = round(_MODULATION_WINDOW_S / step_s)
-    power = np.abs(np.fft.rfft(groups - groups.mean(axis=0), n, axis=0)) ** 2 / len(bands)
+    groups = np.stack([one.mean(axis=1) for one in np.array_split(bands[:n], N_GROUPS, axis=1)], axis=1)
+    power = np.abs(np.fft.rfft(groups - groups.mean(axis=0), n, axis=0)) ** 2 / len(groups)
     hz = np.fft.rfftfreq(n, step_s)
     within = [(hz >= low) & (hz < high) for low, high in zip(MODULATION_HZ[:-1], MODULATION_HZ[1:], strict=True)]
     # a coarse step has no fast movement: such a range is constant, and no model minds

@@ -111,7 +111,8 @@ def _train_epoch(task: _Task, data: Steps, rows: np.ndarray, *, epoch: int) -> d
     generator = torch.Generator().manual_seed(derived_seed(seed, _ORDER, epoch))
     changes = torch.Generator(device).manual_seed(derived_seed(seed, _CHANGES, epoch))
     torch.manual_seed(derived_seed(seed, _DROPOUT, epoch))
-    order = _whole(drawn(rows, data.length, batch_size=recipe.batch_size, generator=generator), recipe)
+    some = _for_full_batches(rows, batch_size=recipe.batch_size, generator=generator)
+    order = drawn(some, data.length, batch_size=recipe.batch_size, generator=generator)
     task.network.train()
     total, rate = torch.zeros((), device=device), 0.0
     for step, batch in enumerate(order):
@@ -163,10 +164,14 @@ def _optimiser(network: nn.Module, recipe: SpeechRecipe) -> torch.optim.AdamW:
     )
 
 
-def _whole(order: list[Tensor], recipe: SpeechRecipe) -> list[Tensor]:
-    """The batches that are full: a normalisation over a recording or two would be noise. One batch stays anyway."""
-    full = [rows for rows in order if len(rows) == recipe.batch_size]
-    return full or order[:1]
+def _for_full_batches(rows: np.ndarray, *, batch_size: int, generator: torch.Generator) -> np.ndarray:
+    """So many of `rows` that all batches are full, since a normalisation over a recording or two would be noise; all,
+    where there are fewer than a batch.
+
+    Those left out are drawn for each epoch, before anything is sorted by length: else it would be the longest always.
+    """
+    n = len(rows) - len(rows) % batch_size or len(rows)
+    return np.asarray(rows)[torch.randperm(len(rows), generator=generator)[:n].numpy()]
 
 
 def validate(
