@@ -231,6 +231,17 @@ def test_what_is_shown_beside_all_runs_of_a_stage_is_shown_once(project, differs
     assert shown == (len(scaled) if differs else 1)
 
 
+@pytest.mark.parametrize("verdict", [None, "No gain shown."])
+def test_a_verdict_comes_before_the_rows_of_other_stages(project, verdict):
+    made = study.load(write_study(project, STUDY))
+    row = pd.DataFrame([{"accuracy": 0.5, "protocol": "nested"}])
+    for job in made.jobs:
+        last = job.stage == "sum_up"
+        finish(job, summary=row.assign(epochs=3) if last else row, metrics={"verdict": verdict} if last else None)
+    html = report.build(made).read_text("utf-8")
+    assert (html.index("<h3>Scale</h3>") > html.index('<th class="number">Epochs</th>')) == bool(verdict)
+
+
 def test_rows_without_a_protocol_or_of_different_columns_stay_with_their_runs(project):
     made = study.load(write_study(project, STUDY))
     for place, job in enumerate(made.jobs):
