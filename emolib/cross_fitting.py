@@ -18,7 +18,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from emolib import atomic, performances, posteriors, provenance
 from emolib.folds import Fold, subject_folds

@@ -9,7 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from emolib import performance_results, performances, static_fitting, static_models
 from emolib.cross_fitting import Parts

@@ -26,7 +26,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from emolib import atomic, audio, performances, provenance, video
 from emolib.corpora import Corpus
