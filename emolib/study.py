@@ -63,9 +63,7 @@ class Job:
     upstream: tuple[str, ...]  # names of jobs, "stage/variant", of the same study or of its base
     threads: int | str  # "all": every core
     base: str = ""  # the study's base
-    beside: tuple[
-        str, ...
-    ] = ()  # runs "study/stage/variant" of other studies that it reads and that are not made for it
+    beside: tuple[str, ...] = ()  # runs "study/stage/variant" of other studies that it reads, not made for it
 
     @property
     def name(self) -> str:
