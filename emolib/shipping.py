@@ -51,13 +51,15 @@ def ship(
         `run` is no complete run, or lacks weights or validation posteriors.
     ValueError
         A file of the run was changed, its tables do not fit, its validation pictures are those of its test (protocol
-        `reference`), or the file would be larger than `MAX_SHIPPED_BYTES`.
+        `reference`) or were learned from (`complete`), or the file would be larger than `MAX_SHIPPED_BYTES`.
     """
     run, info = Path(run), read_run(run)
     if (protocol := info["params"].get("protocol", "nested")) != "nested":
         raise ValueError(
             f"{run}: protocol {protocol!r}, 'nested' is allowed: its temperature would be fitted on test pictures"
         )
+    if info["params"].get("complete", False):
+        raise ValueError(f"{run}: complete = True, False is allowed: its model has no pictures for a temperature")
     weights = models.load_weights(run / classify.WEIGHTS_FILE)
     temperature, fitted = fit(run, weights.classes)
     facts = {

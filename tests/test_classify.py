@@ -264,12 +264,14 @@ def test_a_file_that_is_too_large_to_ship_replaces_nothing(trained, tmp_path, mo
     assert [file.read_text() for file in tmp_path.glob("*tiny*")] == ["an older file"]
 
 
-def test_a_run_that_validated_with_its_test_pictures_does_not_ship(tmp_path, monkeypatch):
+def test_a_run_without_validation_pictures_of_its_own_does_not_ship(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_ROOT", str(tmp_path))
     given = {"name": "tiny", "crop": "loose", "trained_on": "noise", "out": tmp_path}
     with pytest.raises(ValueError, match="main: protocol 'reference', 'nested' is allowed: .* on test pictures"):
         shipping.ship(made_run(protocol="reference")[0], **given)
-    assert shipping.ship(made_run(protocol="nested")[0], **given)[0].is_file()
+    with pytest.raises(ValueError, match="main: complete = True, False is allowed: .* no pictures for a temperature"):
+        shipping.ship(made_run(complete=True)[0], **given)
+    assert shipping.ship(made_run(protocol="nested", complete=False)[0], **given)[0].is_file()
 
 
 def test_a_changed_or_missing_run_does_not_ship(trained, tmp_path):
