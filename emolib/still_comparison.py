@@ -107,6 +107,8 @@ def published_rows(table: pd.DataFrame) -> pd.DataFrame:
 def care(variants: Mapping[str, StillVariant], *, seed: int) -> pd.DataFrame:
     """What the evaluation itself is worth: variants that learn alike, evaluated in another way than `nested`, together.
 
+    Under `reference` no still is put aside to validate: its models also learn from more of them.
+
     Returns
     -------
     DataFrame: variant (nested, copies kept together), other, protocol and copies of the other, accuracy, other_accuracy
@@ -134,6 +136,16 @@ def confusion(one: StillVariant, *, n_classes: int) -> np.ndarray:
         for k in np.unique(fold)
     ]
     return np.nanmean(matrices, axis=0)
+
+
+def confusions(variants: Mapping[str, StillVariant], *, classes: Sequence[str]) -> pd.DataFrame:
+    """How often each fold of each variant answers what to a label, over all seeds: variant, fold, label, answer, n."""
+    names, tables = np.asarray(classes), []
+    for name, one in variants.items():
+        label = np.tile(one.label, len(one.seeds))
+        rows = {"variant": name, "fold": one.fold.ravel(), "label": names[label], "answer": names[one.answers.ravel()]}
+        tables.append(pd.DataFrame(rows))
+    return pd.concat(tables).groupby(["variant", "fold", "label", "answer"], sort=False).size().reset_index(name="n")
 
 
 def recall(variants: Mapping[str, StillVariant], *, classes: Sequence[str]) -> pd.DataFrame:

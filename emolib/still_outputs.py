@@ -14,6 +14,7 @@ stills of one person), else its `subject`. Runs of this form are read by `still_
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ import pandas as pd
 import torch
 
 from emolib import evaluation, folds, intervals, models, posteriors, training
+from emolib.frames import FrameStore
+from emolib.roots import data_root
 from emolib.runs import Run, Upstream
 
 METRICS = ("accuracy", "uar", "macro_f1")
@@ -145,22 +148,28 @@ def n_parameters(model: str, n_classes: int, options: Mapping | None = None) -> 
     return sum(one.numel() for one in network.parameters() if one.requires_grad)
 
 
-def check_unseen(run: Upstream, manifest: pd.DataFrame, test: np.ndarray) -> None:
-    """Refuse weights that learned from, or were chosen by, stills that are tested here, or copies of them.
+def check_unseen(
+    run: Upstream, manifest: pd.DataFrame, *, test: np.ndarray, validation: np.ndarray, store: str
+) -> None:
+    """Refuse weights that learned from stills that judge here or copies of them, or were chosen by those tested here.
 
     Parameters
     ----------
-    run : of notebook 13 or 02, from the same stills; its weights are a teacher's or the start.
+    run : of notebook 13 or 02; its weights are a teacher's or the start.
     manifest : DataFrame with sample.
-    test : int [n], rows of the manifest that are tested.
+    test, validation : int [n], rows of the manifest that are tested, and that choose the epoch and fit a temperature.
+    store : of the manifest, as its preprocessing run calls it.
 
     Raises
     ------
     ValueError
-        The run's weights are not those of one split that kept copies together, or a still of `test` is not among those
-        that they were tested on (table ``predictions``).
+        The run is of another store, its weights are not those of one split that kept copies together, a still of `test`
+        is not among those that they were tested on (table ``predictions``), or one of `validation` neither there nor in
+        table ``validation``.
     """
     name, tested = f"{run.info['stage']}/{run.info['variant']}", run.table("predictions")
+    if (other := run.metrics.get("store", store)) != store:
+        raise ValueError(f"run '{name}' learned from {other}, whose samples have other numbers; {store} is allowed")
     needed = {"protocol": "nested", "keep_duplicates_together": True, "complete": False}
     found, n_folds = {key: run.params.get(key, value) for key, value in needed.items()}, tested["fold"].nunique()
     if found != needed or n_folds != 1:
@@ -168,9 +177,34 @@ def check_unseen(run: Upstream, manifest: pd.DataFrame, test: np.ndarray) -> Non
             f"run '{name}' may have learned from stills that are tested here: {found}, tests in {n_folds} fold(s); "
             f"{needed} and one are allowed"
         )
-    sample = manifest["sample"].to_numpy()[test]
-    if len(seen := np.setdiff1d(sample, tested["sample"])):
-        raise ValueError(
-            f"run '{name}' learned from or validated {len(seen)} of the {len(sample)} stills that are tested here "
-            f"(sample {seen[0]}, for one); a run that tested all of them is allowed"
-        )
+    sample, judged = manifest["sample"].to_numpy(), np.union1d(tested["sample"], run.table("validation")["sample"])
+    for rows, apart, what in ((test, tested["sample"], "tested"), (validation, judged, "validated")):
+        if len(seen := np.setdiff1d(sample[rows], apart)):
+            raise ValueError(
+                f"run '{name}' may have learned from {len(seen)} of the {len(rows)} stills {what} here (sample "
+                f"{seen[0]}, for one), or been chosen by them; a run that {what} all of them is allowed"
+            )
+
+
+def check_elsewhere(run: Upstream, store: FrameStore) -> None:
+    """Refuse to start from a run that learned from stills of `store`: of its corpus, and pixel for pixel the same.
+
+    Another corpus's stills are taken for others. Of the same corpus, a store made in another way may hold them again.
+
+    Raises
+    ------
+    ValueError
+        A still is in both, the run does not name its store, or that store, of the same corpus, is gone.
+    """
+    name, place = f"{run.info['stage']}/{run.info['variant']}", run.metrics.get("store")
+    if place is None:
+        raise ValueError(f"start_from: run '{name}' does not say which stills it learned from")
+    if Path(place).name.rpartition("-")[0] != store.corpus:
+        return
+    if not (path := data_root() / place).is_dir():
+        raise ValueError(f"start_from: run '{name}' learned from {place}, of the same corpus, which is gone")
+    theirs = FrameStore.open(path)
+    stills = (of.array("image")[of.manifest["face_ok"].to_numpy()] for of in (theirs, store))
+    here, there = ({one.tobytes() for one in images} for images in stills)
+    if n := len(here & there):
+        raise ValueError(f"start_from: run '{name}' learned from {place}, of whose stills {n:,} may be tested here")

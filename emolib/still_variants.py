@@ -18,13 +18,14 @@ import pandas as pd
 from emolib import posteriors
 from emolib.runs import Upstream
 
-# With what notebook 02 takes where nothing is said; notebook 13, which has none of these, always evaluates like that.
+# With what notebook 02 takes where nothing is said; notebook 13, which has only the last, always evaluates like that.
 OF_EVALUATION = {
     "protocol": "nested",
     "keep_duplicates_together": True,
     "n_folds": 0,
     "used_splits": [],
     "max_pictures": 0,
+    "split_seed": 2020,
 }
 OF_FOLDS = ("used_splits", "max_pictures")
 OF_RUN = ("study", "base_study", "variant", "seed", "make_missing", "complete")
@@ -71,8 +72,10 @@ class StillVariant:
 
     @property
     def learning(self) -> dict:
-        """Parameters of how it learns, apart from who tests it."""
-        return {name: value for name, value in self.params.items() if name not in (*OF_EVALUATION, *OF_RUN)}
+        """Parameters of how it learns, apart from who tests it; of one split with `OF_FOLDS`: what it learned from."""
+        learned_from = {} if self.evaluation["n_folds"] else {name: self.params.get(name) or None for name in OF_FOLDS}
+        own = {name: value for name, value in self.params.items() if name not in (*OF_EVALUATION, *OF_RUN)}
+        return own | learned_from
 
     @property
     def copies(self) -> str:

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from emolib import folds, models, posteriors, training
+from emolib import folds, models, posteriors, still_outputs, training
 from emolib.folds import Fold
 from emolib.frames import FrameStore
 from emolib.runs import Run, Upstream
@@ -36,6 +35,7 @@ def usable(
     used_splits: Sequence[str] = (),
     without_landmarks: str = "keep",
     max_pictures: int = 0,
+    groups: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
     """Which stills are used, bool [N]: those with a face and a class, and not left out by an option.
@@ -45,12 +45,15 @@ def usable(
     label : int [N], -1 where the still's class does not exist in the model's label space.
     used_splits : of the corpus; empty: all.
     without_landmarks : "keep", or "leave_out" stills in which no landmarks were found (NaN in array ``landmarks``).
-    max_pictures : 0 for all; else so many, stratified by class, drawn by `seed`.
+    max_pictures : 0 for all; else about so many, stratified by class, drawn by `seed`: whole groups, so that a part has
+        its share of copies.
+    groups : [N], of copies (`with_groups`); needed to draw.
 
     Raises
     ------
     ValueError
-        Unknown split or option, or the store has no landmarks to go by.
+        Unknown split or option, the store has no landmarks to go by, or too few pictures are asked for to have one of
+        each class.
     """
     manifest = store.manifest
     there = sorted(set(manifest["split"]))
@@ -65,11 +68,24 @@ def usable(
         if "landmarks" not in store.array_names:
             raise ValueError("without_landmarks = 'leave_out': nobody looked for landmarks in these stills")
         chosen &= np.isfinite(store.array("landmarks")).all(axis=(1, 2))
+    if max_pictures < 0:
+        raise ValueError(f"max_pictures = {max_pictures}: 0 (all) or more is allowed")
     rows = np.flatnonzero(chosen)
     if 0 < max_pictures < len(rows):
-        drawn = train_test_split(rows, train_size=max_pictures, stratify=np.asarray(label)[rows], random_state=seed)[0]
+        drawn = rows[_drawn(np.asarray(label)[rows], groups[rows], n=max_pictures, seed=seed)]
         chosen = np.isin(np.arange(len(chosen)), drawn)
     return chosen
+
+
+def _drawn(label: np.ndarray, group: np.ndarray, *, n: int, seed: int) -> np.ndarray:
+    """Which rows are in a draw of whole groups, bool: of each class its share of `n`."""
+    of_group = pd.DataFrame({"group": group, "label": label}).groupby("group", as_index=False)
+    found = of_group.agg(label=("label", "first"), size=("label", "size")).sample(frac=1, random_state=seed)
+    quota = (found.groupby("label")["size"].transform("sum") * n / len(label)).round()
+    kept = found[found.groupby("label")["size"].cumsum() <= quota]
+    if len(missing := np.setdiff1d(label, label[np.isin(group, kept["group"])])):
+        raise ValueError(f"max_pictures = {n}: none of class {missing[0]}; 0 (all), or more are needed")
+    return np.isin(group, kept["group"])
 
 
 def with_groups(manifest: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
@@ -156,7 +172,7 @@ def members(
 
 
 def start_state(
-    upstream: Upstream, *, model: str, classes: Sequence[str], store: str
+    upstream: Upstream, *, model: str, classes: Sequence[str], store: FrameStore
 ) -> tuple[dict[str, Tensor], models.TransferReport]:
     """Weights of another run to start from, and what a network with `classes` takes of them.
 
@@ -164,27 +180,22 @@ def start_state(
 
     Parameters
     ----------
-    store : of the run to come, as its preprocessing run calls it.
+    store : of the run to come.
 
     Raises
     ------
     FileNotFoundError
         That run left models of folds alone.
     ValueError
-        It learned from the same store, so from stills that are tested here; or its network is another one (as
-        `models.load_transfer`).
+        It learned from stills that are here, too (`still_outputs.check_elsewhere`), or its network is another one.
     """
-    name = f"{upstream.info['stage']}/{upstream.info['variant']}"
-    learned_from = upstream.metrics.get("store", "a store that it does not name")
-    if learned_from == store or "store" not in upstream.metrics:
-        raise ValueError(
-            f"start_from: run '{name}' learned from {learned_from}; one that learned from another store than {store}, "
-            "whose stills are tested here, is allowed"
-        )
+    still_outputs.check_elsewhere(upstream, store)
     file = upstream.folder / "weights.safetensors"
     if not file.is_file():
         raise FileNotFoundError(f"{file}: there are models of folds alone; make that run with complete = True")
     weights = models.load_weights(file)
+    if weights.model != model:
+        raise ValueError(f"start_from: {file} is of network {weights.model!r}, {model!r} is allowed here")
     network = models.build(model, len(classes))
     state = weights.state
     if list(weights.classes) != list(classes):

@@ -474,20 +474,27 @@ def test_copies_of_an_unused_part_are_neither_learned_from_nor_validate():
         assert set(split.part[:30]) == set(split.part[500:]) == {""}
 
 
-def a_run_on(samples, *, fold=0, **params) -> runs.Upstream:
-    """A run that tested these samples."""
+def a_run_on(samples, *, fold=0, validated=(), store="corpora/one-1", **params) -> runs.Upstream:
+    """A run that tested, and validated, these samples."""
     run = runs.begin(stage="classifier", variant="teacher", study="mini", params=params)
     run.save_table("predictions", pd.DataFrame({"sample": samples, "fold": fold}))
-    run.finish()
+    run.save_table("validation", pd.DataFrame({"sample": list(validated)}, dtype=np.int64))
+    run.finish(metrics={"store": store})
     return runs.load("mini", "classifier", "teacher")
 
 
-def test_a_teacher_was_tested_on_all_that_its_student_is_tested_on(tmp_path, monkeypatch):
+def test_a_teacher_learned_from_nothing_that_judges_its_student(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_DATA", str(tmp_path))
-    manifest, test = pd.DataFrame({"sample": np.arange(100, 120)}), np.array([3, 5, 7])
-    still_outputs.check_unseen(a_run_on([103, 105, 107, 109]), manifest, test)
-    with pytest.raises(ValueError, match=r"'classifier/teacher' .* 2 of the 3 stills .*sample 105, for one"):
-        still_outputs.check_unseen(a_run_on([103, 104, 109]), manifest, test)
+    manifest = pd.DataFrame({"sample": np.arange(100, 120)})
+    judging = {"test": np.array([3, 5, 7]), "validation": np.array([8, 9]), "store": "corpora/one-1"}
+    still_outputs.check_unseen(a_run_on([103, 105, 107, 109], validated=[108]), manifest, **judging)
+    for teacher, says in [
+        ({"samples": [103, 104, 109], "validated": [105, 107, 108]}, r"2 of the 3 stills tested .*sample 105"),
+        ({"samples": [103, 105, 107], "validated": [109]}, r"1 of the 2 stills validated .*sample 108"),
+        ({"samples": [103, 105, 107, 108, 109], "store": "corpora/one-2"}, "corpora/one-2, whose samples"),
+    ]:
+        with pytest.raises(ValueError, match=f"'classifier/teacher' .*{says}"):
+            still_outputs.check_unseen(a_run_on(**teacher), manifest, **judging)
 
 
 @pytest.mark.parametrize(
@@ -502,7 +509,8 @@ def test_a_teacher_was_tested_on_all_that_its_student_is_tested_on(tmp_path, mon
 def test_a_teacher_that_saw_its_own_test_is_refused(tmp_path, monkeypatch, run, says):
     monkeypatch.setenv("EMOLIB_DATA", str(tmp_path))
     with pytest.raises(ValueError, match=f"'classifier/teacher' may have learned from .*{says}"):
-        still_outputs.check_unseen(a_run_on([0, 1, 2], **run), pd.DataFrame({"sample": np.arange(3)}), np.arange(3))
+        judging = {"test": np.arange(3), "validation": np.arange(0), "store": "corpora/one-1"}
+        still_outputs.check_unseen(a_run_on([0, 1, 2], **run), pd.DataFrame({"sample": np.arange(3)}), **judging)
 
 
 def test_parts_refuse():

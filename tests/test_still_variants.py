@@ -145,6 +145,11 @@ def test_confusion_is_the_mean_of_folds_and_recall_the_share_found(data):
             of_class = answer[(fold == k) & (row == LABEL)]
             expected[row] += np.bincount(of_class, minlength=3) / len(of_class) / FOLDS
     np.testing.assert_allclose(still_comparison.confusion(one, n_classes=3), expected)
+    counts = still_comparison.confusions({"a": one}, classes=CLASSES)
+    assert counts["n"].sum() == N and set(counts["fold"]) == set(range(FOLDS))
+    of_one = counts[(counts["fold"] == 2) & (counts["label"] == "positive")].set_index("answer")["n"]
+    found = np.bincount(answer[(fold == 2) & (LABEL == 1)], minlength=3)
+    assert of_one.to_dict() == {CLASSES[k]: found[k] for k in np.flatnonzero(found)}
     recall = still_comparison.recall({"a": one}, classes=CLASSES)
     np.testing.assert_allclose(recall.loc["a"], [right[k == LABEL].mean() for k in range(3)])
 
@@ -234,12 +239,22 @@ def test_runs_of_notebooks_02_and_13_under_one_split_are_compared(data):
         ({"used_splits": ["train"]}, False),
         ({"max_pictures": 9}, False),
         ({"n_folds": 0}, False),
+        ({"split_seed": 2020}, True),
+        ({"split_seed": 1}, False),
     ],
 )
 def test_folds_over_other_stills_are_another_evaluation(data, other, alike):
     folds = {"used_splits": ["train", "validation"]}
     found = collected(a=a_run("a", some(0.6), **folds), b=a_run("b", some(0.6), **(folds | other)))
     assert (found["a"].evaluation == found["b"].evaluation) is alike
+
+
+def test_models_of_one_split_that_learned_from_other_stills_do_not_learn_alike(data):
+    one = {"n_folds": 0, "max_pictures": 0}
+    given = {"a": one, "same": one | {"used_splits": []}, "fewer": one | {"max_pictures": 9, "protocol": "reference"}}
+    found = collected(**{name: a_run(name, some(0.6), **params) for name, params in given.items()})
+    assert found["a"].learning == found["same"].learning != found["fewer"].learning
+    assert still_comparison.care(found, seed=1).empty
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import folds, models, posteriors, runs, stills_training, training
+from emolib import folds, frames, models, posteriors, runs, stills_training, training
 from emolib.engines.checks import check_members
 from emolib.engines.plan import Network
 from emolib.folds import Fold
@@ -46,10 +46,19 @@ def test_splits_and_stills_without_landmarks_are_left_out_where_that_is_asked_fo
 
 
 def test_a_part_of_the_stills_is_drawn_by_class_and_by_seed():
-    first, again, other = (stills_training.usable(a_store(), LABEL, max_pictures=30, seed=s) for s in (1, 1, 2))
+    alone = {"max_pictures": 30, "groups": np.arange(N)}
+    first, again, other = (stills_training.usable(a_store(), LABEL, **alone, seed=s) for s in (1, 1, 2))
     assert first.sum() == 30 and (np.bincount(LABEL[first]) == 10).all() and not first[[5, 7]].any()
     assert (first == again).all() and (first != other).any()
     assert stills_training.usable(a_store(), LABEL, max_pictures=1000).sum() == N - 2
+
+
+def test_copies_are_drawn_together():
+    pairs = np.arange(N) // 2
+    chosen = stills_training.usable(a_store(), LABEL // 2, max_pictures=30, groups=pairs, seed=1)
+    per_pair = np.bincount(pairs[chosen], minlength=N // 2)
+    assert set(per_pair[np.setdiff1d(np.arange(N // 2), [2, 3])]) == {0, 2}  # of pair 2 one has no face, of 3 no class
+    assert 24 <= chosen.sum() <= 30
 
 
 @pytest.mark.parametrize(
@@ -58,11 +67,13 @@ def test_a_part_of_the_stills_is_drawn_by_class_and_by_seed():
         ({"used_splits": ["test"]}, r"\['test'\] received, the corpus has \['train', 'validation'\]"),
         ({"without_landmarks": "drop"}, "'drop' received, keep or leave_out"),
         ({"without_landmarks": "leave_out"}, "nobody looked for landmarks"),
+        ({"max_pictures": -1}, "max_pictures = -1: 0 .all. or more is allowed"),
+        ({"max_pictures": 1}, "max_pictures = 1: none of class 0"),
     ],
 )
 def test_choices_that_cannot_be_made_are_errors(options, says):
     with pytest.raises(ValueError, match=says):
-        stills_training.usable(a_store(), LABEL, **options)
+        stills_training.usable(a_store(), LABEL, groups=np.arange(N), **options)
 
 
 # ---- who learns from what
@@ -192,13 +203,31 @@ def test_weights_are_the_complete_model_s_or_those_of_the_one_split(
 # ---- transfer
 
 
-def start(tmp_path, trained, classes, *, model="baseline", store="corpora/other", **changes):
+def start(tmp_path, trained, classes, *, model="baseline", learned_from="corpora/other-1", images=None):
     stills_training.save_weights(
         SimpleNamespace(folder=tmp_path), trained.parts[:1], trained.done[:1], model="baseline", classes=CLASSES
     )
-    metrics = {"store": "corpora/one"}
-    upstream = runs.Upstream(tmp_path, {"stage": "pretraining", "variant": "x", "metrics": metrics} | changes)
+    metrics = {"store": learned_from} if learned_from else {}
+    upstream = runs.Upstream(tmp_path, {"stage": "pretraining", "variant": "x", "metrics": metrics})
+    store = a_store(image=noise(1) if images is None else images)
+    store.corpus = "one"
     return stills_training.start_state(upstream, model=model, classes=classes, store=store)
+
+
+def noise(seed):
+    return np.random.default_rng(seed).integers(0, 256, (N, 48, 48), dtype=np.uint8)
+
+
+@pytest.fixture
+def their_store(tmp_path, monkeypatch):
+    """A store of the corpus `one` below the data folder, with the pictures of `noise(2)`."""
+    monkeypatch.setenv("EMOLIB_DATA", str(tmp_path))
+    texts = dict.fromkeys(("source", "video", "subject", "split"), "x")
+    rows = pd.DataFrame(texts | dict.fromkeys(frames.BOX_COLUMNS, np.nan), index=range(N))
+    rows = rows.assign(face_ok=True, frame=0, time_s=0.0, label=0)
+    with frames.FrameStoreWriter(tmp_path / "corpora" / "one-2", corpus="one", label_space="valence3") as writer:
+        writer.append(rows, {"image": noise(2)})
+    return "corpora/one-2"
 
 
 @pytest.mark.parametrize(
@@ -218,17 +247,23 @@ def test_only_a_last_layer_for_other_classes_starts_afresh(tmp_path, trained, cl
     check_members([member], np.arange(6) % 3, Network("baseline", len(classes), {}))
 
 
-def test_a_start_from_models_that_learned_from_the_tested_stills_is_refused(tmp_path, trained):
-    with pytest.raises(ValueError, match="'pretraining/x' learned from corpora/one; .* corpora/one, whose stills"):
-        start(tmp_path, trained, CLASSES, store="corpora/one")
-    with pytest.raises(ValueError, match="a store that it does not name"):
-        start(tmp_path, trained, CLASSES, metrics={})
+def test_a_start_from_models_that_learned_from_the_tested_stills_is_refused(tmp_path, trained, their_store):
+    assert start(tmp_path, trained, CLASSES, learned_from=their_store)[1].taken  # the same corpus, but other pictures
+    shared = noise(1)
+    shared[[3, 4, 5]] = noise(2)[[30, 40, 50]]  # still 5 has no face here
+    with pytest.raises(ValueError, match="'pretraining/x' learned from corpora/one-2, of whose stills 2 may be tested"):
+        start(tmp_path, trained, CLASSES, learned_from=their_store, images=shared)
+    with pytest.raises(ValueError, match="corpora/one-3, of the same corpus, which is gone"):
+        start(tmp_path, trained, CLASSES, learned_from="corpora/one-3")
+    with pytest.raises(ValueError, match="does not say which stills"):
+        start(tmp_path, trained, CLASSES, learned_from="")
 
 
 def test_a_start_that_does_not_fit_is_refused(tmp_path, trained):
-    with pytest.raises(ValueError, match="localisation"):
+    with pytest.raises(ValueError, match="weights.safetensors is of network 'baseline', 'original' is allowed here"):
         start(tmp_path, trained, CLASSES, model="original")
     (tmp_path / "weights.safetensors").unlink()
-    upstream = runs.Upstream(tmp_path, {"stage": "pretraining", "variant": "x", "metrics": {"store": "a"}})
+    upstream = runs.Upstream(tmp_path, {"stage": "pretraining", "variant": "x", "metrics": {"store": "a-1"}})
     with pytest.raises(FileNotFoundError, match="models of folds alone; make that run with complete = True"):
-        stills_training.start_state(upstream, model="baseline", classes=CLASSES, store="b")
+        place = {"model": "baseline", "classes": CLASSES, "store": SimpleNamespace(corpus="b")}
+        stills_training.start_state(upstream, **place)
