@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -53,10 +54,28 @@ def temporary_folder(parent: Path, name: str) -> Path:
 
 def remove_abandoned(parent: Path, name: str) -> None:
     """Remove `temporary_folder`s of dead processes of this machine, and of this very process (a cell run again)."""
-    for folder in parent.glob(f".{name}.*.tmp"):
+    for folder in _abandoned(parent, name):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def adopt_abandoned(parent: Path, name: str) -> Path:
+    """The `temporary_folder` of this process, made; what `remove_abandoned` would remove becomes it, or goes."""
+    own = temporary_folder(parent, name)
+    for folder in _abandoned(parent, name):
+        if not own.exists():
+            with contextlib.suppress(FileNotFoundError):  # another process was faster and has it now
+                folder.rename(own)
+        elif folder != own:
+            shutil.rmtree(folder, ignore_errors=True)
+    own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+def _abandoned(parent: Path, name: str) -> Iterator[Path]:
+    for folder in sorted(parent.glob(f".{glob.escape(name)}.*.tmp")):
         host, _, pid = folder.name.removeprefix(f".{name}.").removesuffix(".tmp").rpartition(".")
         if host == socket.gethostname() and pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
-            shutil.rmtree(folder, ignore_errors=True)
+            yield folder
 
 
 def _is_alive(pid: int) -> bool:

@@ -58,7 +58,7 @@ class Classifier:
     classes : names of the posterior's columns.
     temperature : above 0; 1 where the file holds none.
     crop : one of `CROPS`, or "" where the file does not say.
-    facts : what else the file says (``trained_on``, ``recipe``, ``run``, ``code``, ``views`` ...).
+    facts : what else the file says (``trained_on``, ``run``, ``code``, ``params``, ``metrics`` ...: `shipping.ship`).
     path : the file.
     network : in evaluation mode, ``network(image, guide=None)`` gives logits.
     """

@@ -120,7 +120,10 @@ def predict(
     weights: Annotated[
         str, typer.Option(help="name, file or run folder; several with commas are an ensemble")
     ] = "seven",
-    out: Annotated[Path | None, typer.Option(help="folder for tables, annotated pictures and videos, pages")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder for tables, annotated pictures and videos, pages; replaces only earlier results"),
+    ] = None,
     detect: Annotated[bool, typer.Option("--detect/--no-detect", help="find faces, or take ready crops")] = True,
     all_faces: Annotated[
         bool | None,
@@ -132,7 +135,7 @@ def predict(
     camera: Annotated[int | None, typer.Option(help="number of a webcam, looked at until Ctrl-C")] = None,
     seconds: Annotated[float | None, typer.Option(help="look at the webcam for so long")] = None,
 ) -> None:
-    """Say which emotions the faces in pictures and videos show; exit code 1 when a file could not be read."""
+    """Say which emotions the faces in pictures and videos show; exit code 1 when a file failed."""
     from emolib.predict import command
 
     status = command.run(
@@ -184,16 +187,25 @@ def evaluate(
     for source, reason in pictures.unreadable.to_numpy():
         typer.echo(f"unreadable: {source}: {reason}", err=True)
     if len(pictures.unreadable):
-        typer.echo(f"{len(pictures.unreadable)} picture(s) could not be read and are not counted above", err=True)
+        typer.echo(
+            f"{len(pictures.unreadable)} picture(s) or folder(s) could not be read and are not counted above", err=True
+        )
         raise typer.Exit(1)
 
 
 def _assignments(texts: list[str]) -> dict:
     """``NAME=VALUE`` texts, the value as YAML reads it."""
+    values = {}
     for text in texts:
-        if "=" not in text:
+        name, equals, value = text.partition("=")
+        if not equals:
             raise ValueError(f"--option {text!r}: NAME=VALUE is expected")
-    return {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in texts)}
+        try:
+            values[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
+            problem = " ".join(str(error).split())
+            raise ValueError(f"--option {text!r}: VALUE is no YAML ({problem})") from None
+    return values
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ CROPS = ("aligned", "none", "box")
 # The predictor answers in whole pixels: of a crop of 48, enlarged to this short side before it is asked, landmarks lie
 # 0.33 instead of 0.47 pixels off the truth (drawn faces, median), and more does not help. Tiny crops have a limit.
 LANDMARKS_MIN_PX, LANDMARKS_MAX_ENLARGEMENT = 160, 8
+MIN_BOX_INSIDE = 0.5  # of a given box's area: with less of it in the picture, what is left is not the face
 GIVEN_BOX_COLUMNS = ["face_x", "face_y", "face_width", "face_height"]  # of sources: pixels of the picture
 _ROW_DTYPES = {
     **{"row": "int64", "frame": "int32", "time_s": "float64", "face_ok": "bool"},
@@ -35,6 +37,8 @@ _VIDEO_DTYPES = {
     **{"frame_rate_hz": "float64", "duration_s": "float64", "note": "str"},
 }
 _FAILURE_DTYPES = {"row": "int64", "reason": "str"}
+_TABLES = {"rows": _ROW_DTYPES, "videos": _VIDEO_DTYPES, "failures": _FAILURE_DTYPES}
+_WHOLE = "whole"  # name of an empty file, written last
 _stop = None  # the run's stop signal, in a worker process
 
 
@@ -104,7 +108,13 @@ def start_worker(stop) -> None:
 
 
 def extract(job: Job) -> Part:
-    """Do the job: decode, find faces, crop, draw guides, write the arrays below ``job.folder``."""
+    """Do the job: decode, find faces, crop, draw guides, write the part below ``job.folder``.
+
+    A whole part that lies there already, left by a run that was stopped, is read instead.
+    """
+    if (job.folder / _WHOLE).is_file():
+        return Part(job, **{name: _read_table(job.folder, name) for name in _TABLES})
+    shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir()
     rows, videos, failures = [], [], []
     with ExitStack() as stack:
@@ -126,7 +136,12 @@ def extract(job: Job) -> Part:
                 failures.append((row, error.reason))
             else:
                 videos.append((row, *_account(rows[n_before:], video)))
-    return Part(job, _table(rows, _ROW_DTYPES), _table(videos, _VIDEO_DTYPES), _table(failures, _FAILURE_DTYPES))
+    tables = {"rows": rows, "videos": videos, "failures": failures}
+    tables = {name: _table(found, _TABLES[name]) for name, found in tables.items()}
+    for name, table in tables.items():
+        table.to_parquet(job.folder / f"{name}.parquet")
+    (job.folder / _WHOLE).touch()
+    return Part(job, **tables)
 
 
 def sample(grey: np.ndarray, face: Face, job: Job, *, box: Box | None = None) -> tuple[tuple, dict[str, np.ndarray]]:
@@ -135,6 +150,7 @@ def sample(grey: np.ndarray, face: Face, job: Job, *, box: Box | None = None) ->
     `box` is the part of the picture that is a ready crop, None where the face is to be aligned.
     """
     size_px = job.face_size_px
+    image, points = np.zeros((size_px, size_px), np.uint8), NO_FACE.points
     if box is not None:
         left, top, right, bottom = box
         image = _resized(grey[top:bottom, left:right], size_px)
@@ -145,14 +161,10 @@ def sample(grey: np.ndarray, face: Face, job: Job, *, box: Box | None = None) ->
         if face.ok:
             transform = landmarks.align(face.points)
             image = landmarks.crop(grey, transform, size_px=size_px)
-    arrays = {name: np.zeros(shape, dtype) for name, (dtype, shape) in job.array_types().items()}
-    if job.has_landmarks:
-        arrays["landmarks"] = face.points
     if found[0]:
-        arrays["image"] = image
         points = landmarks.to_crop(face.points, transform, size_px=size_px)
-        arrays |= {f"guide/{name}": GUIDES[name](image, points) for name in job.guides}
-    return found, arrays
+    arrays = {"image": image} | {f"guide/{name}": GUIDES[name](image, points) for name in job.guides}
+    return found, arrays | ({"landmarks": face.points} if job.has_landmarks else {})
 
 
 def ready_transform(box: Box | np.ndarray) -> np.ndarray:
@@ -176,6 +188,9 @@ def _ready_crop(grey: np.ndarray, job: Job, number: int) -> Box:
     right, bottom = min(width, round(x + box_width)), min(height, round(y + box_height))
     if left >= right or top >= bottom:
         raise MediaError(job.paths[number], "the box of the face holds no pixel of the picture")
+    inside_px = (min(width, x + box_width) - max(0, x)) * (min(height, y + box_height) - max(0, y))
+    if inside_px < MIN_BOX_INSIDE * box_width * box_height:
+        raise MediaError(job.paths[number], f"less than {MIN_BOX_INSIDE:.0%} of the face's box lies inside the picture")
     return left, top, right, bottom
 
 
@@ -228,6 +243,10 @@ def _account(rows: list[tuple], video: Video) -> tuple:
 
 def _table(rows: list[tuple], dtypes: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=list(dtypes)).astype(dtypes)
+
+
+def _read_table(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(folder / f"{name}.parquet").astype(_TABLES[name])
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -24,6 +24,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from emolib import atomic
+
 SCHEMA_VERSION = 1
 BOX_COLUMNS = ["box_left", "box_top", "box_right", "box_bottom"]
 MANIFEST_COLUMNS = {
@@ -117,7 +119,7 @@ class FrameStoreWriter:
     Notes
     -----
     Peak memory is one chunk of arrays and the manifest's rows. An exception inside the ``with`` block removes what was
-    written and leaves an older store at `path` as it was.
+    written and leaves an older store at `path` as it was; what a killed process wrote, the next writer removes.
     """
 
     def __init__(self, path: str | Path, *, corpus: str, label_space: str):
@@ -129,7 +131,8 @@ class FrameStoreWriter:
         self._tables: dict[str, pd.DataFrame] = {}
 
     def __enter__(self) -> FrameStoreWriter:
-        self._temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        atomic.remove_abandoned(self.path.parent, self.path.name)
+        self._temporary = atomic.temporary_folder(self.path.parent, self.path.name)
         self._temporary.mkdir(parents=True)
         return self
 

@@ -29,10 +29,13 @@ def guide_sheet(store: FrameStore, rows: np.ndarray, *, crop: str) -> tuple[list
     else:
         points = np.full((len(rows), 68, 2), np.nan, np.float32)
         drawn = [name for name in GUIDES if name not in NEEDS_LANDMARKS]
-    columns = {"picture": pictures}
-    columns |= {name: [GUIDES[name](*pair) for pair in zip(pictures, points, strict=True)] for name in drawn}
     stored = [name.removeprefix("guide/") for name in store.array_names if name.startswith("guide/")]
-    columns |= {name: store.array(f"guide/{name}")[rows] for name in stored}
+    columns = {"picture": pictures}
+    for name in dict.fromkeys([*drawn, *stored]):
+        if name in stored:
+            columns[name] = store.array(f"guide/{name}")[rows]
+        else:
+            columns[name] = [GUIDES[name](*pair) for pair in zip(pictures, points, strict=True)]
     return list(columns), np.stack([np.asarray(column, np.uint8) for column in columns.values()], axis=1)
 
 

@@ -32,7 +32,8 @@ class Pictures:
     table : a row a picture: `source`, `class` (as its corpus names it), `label` (int, in the classifier's classes),
         `group` (the same text for the same grey pixels: exact duplicates).
     dropped : `class`, `n`: pictures of classes that the classifier has no counterpart of.
-    unreadable : `source`, `reason`.
+    unnamed_folders : `folder`, `reason`, `n`: pictures in folders that name no emotion; a name may be misspelt.
+    unreadable : `source`, `reason`; a folder that cannot be entered ends in "/".
     excluded : `source`, `reason`; what is there and is no sample.
     n_resized : pictures that were not 48 x 48.
     """
@@ -40,6 +41,7 @@ class Pictures:
     images: np.ndarray = field(repr=False)
     table: pd.DataFrame
     dropped: pd.DataFrame
+    unnamed_folders: pd.DataFrame
     unreadable: pd.DataFrame
     excluded: pd.DataFrame
     n_resized: int
@@ -110,15 +112,40 @@ def gather(
         folder, excluded, space = corpus.root, corpus.excluded, corpus.label_space
         named = np.array(labels.names(space))[corpus.sources["label"].to_numpy()]
         found = corpus.sources[["source", "split"]].assign(**{"class": named})
-    wanted = [fnmatch(PurePosixPath(source).name, only) for source in found["source"]]
-    found = found[np.array(wanted, dtype=bool) & ((found["split"] == split) if split else True)]
+    unnamed = _unnamed(excluded)
+    found, unnamed = (_wanted(table, split=split, only=only) for table in (found, unnamed))
     if found.empty:
         raise ValueError(f"{place}: no picture (split {split or 'any'}, names {only}); {len(excluded)} other files")
     index = counterparts(sorted(set(found["class"])), classes, label_space=space)
     found = found.assign(label=found["class"].map(index)).reset_index(drop=True)
     without = found[found["label"] < 0]
     dropped = without.groupby("class", as_index=False).agg(n=("source", "size"))
-    return _read(folder, found[found["label"] >= 0].reset_index(drop=True), dropped, excluded)
+    return _read(
+        folder,
+        found[found["label"] >= 0].reset_index(drop=True),
+        dropped=dropped,
+        unnamed_folders=unnamed.groupby(["folder", "reason"], as_index=False).agg(n=("source", "size")),
+        excluded=excluded,
+    )
+
+
+def _wanted(table: pd.DataFrame, *, split: str, only: str) -> pd.DataFrame:
+    named = np.array([fnmatch(PurePosixPath(source).name, only) for source in table["source"]], dtype=bool)
+    return table[named & ((table["split"] == split) if split else True)]
+
+
+def _unnamed(excluded: pd.DataFrame) -> pd.DataFrame:
+    """Those left alone for their folder's name, by what the readers of folders say, with `split` and `folder`."""
+    left = excluded[excluded["reason"].str.contains(r"^folder .* (?:names no emotion|is no class of \w+)$")]
+    places = [_place(PurePosixPath(source)) for source in left["source"]]
+    return left.assign(split=[split for split, _ in places], folder=[folder for _, folder in places])
+
+
+def _place(path: PurePosixPath) -> tuple[str, str]:
+    """Split that a picture's folders name, and the folder that should name its class; "" where there is none."""
+    parents = list(path.parts[:-1])
+    split = corpora.SPLITS[parents.pop(0).lower()] if parents and parents[0].lower() in corpora.SPLITS else ""
+    return split, parents[0] if parents else ""
 
 
 def _corpus(name: str, root: str | Path | None, options: Mapping[str, Any]) -> corpora.Corpus:
@@ -143,17 +170,18 @@ def _folders_of_emotions(folder: Path, classes: Sequence[str]) -> tuple[pd.DataF
     rows = []
     for source in files:
         path = PurePosixPath(source)
-        parents = list(path.parts[:-1])
-        split = corpora.SPLITS[parents.pop(0).lower()] if parents and parents[0].lower() in corpora.SPLITS else ""
+        split, folder_of_class = _place(path)
         if path.suffix.lower() not in corpora.IMAGE_SUFFIXES:
             excluded.append({"source": source, "reason": f"no image file ({path.suffix or 'no suffix'})"})
-        elif not parents or parents[0].lower() not in known:
-            where = f"folder {parents[0]!r} names no emotion" if parents else "not in a folder of an emotion"
+        elif folder_of_class.lower() not in known:
+            named = f"folder {folder_of_class!r} names no emotion"
+            where = named if folder_of_class else "not in a folder of an emotion"
             excluded.append({"source": source, "reason": where})
         else:
-            rows.append({"source": source, "split": split, "class": parents[0]})
-    return pd.DataFrame(rows, columns=["source", "split", "class"]), pd.DataFrame(
-        excluded, columns=["source", "reason"]
+            rows.append({"source": source, "split": split, "class": folder_of_class})
+    return tuple(
+        pd.DataFrame(table, columns=columns, dtype="str")
+        for table, columns in ((rows, ["source", "split", "class"]), (excluded, ["source", "reason"]))
     )
 
 
@@ -161,7 +189,9 @@ def _emotion(name: str) -> str:
     return labels.EMOTION_OF.get(name.lower(), name.lower())
 
 
-def _read(folder: Path, found: pd.DataFrame, dropped: pd.DataFrame, excluded: pd.DataFrame) -> Pictures:
+def _read(
+    folder: Path, found: pd.DataFrame, *, dropped: pd.DataFrame, unnamed_folders: pd.DataFrame, excluded: pd.DataFrame
+) -> Pictures:
     size = models.IMAGE_SIZE_PX
     images = np.empty((len(found), size, size), dtype=np.uint8)
     groups, failed, n_resized = [], {}, 0
@@ -181,11 +211,14 @@ def _read(folder: Path, found: pd.DataFrame, dropped: pd.DataFrame, excluded: pd
             f"{folder}: no picture can be used: {len(failed)} unreadable, {dropped['n'].sum()} of classes without a "
             f"counterpart ({', '.join(dropped['class']) or 'none'})"
         )
+    unread = excluded["reason"].str.startswith(corpora.UNREAD)  # a folder that may hold any number of samples
+    broken = pd.DataFrame({"source": found["source"][list(failed)].to_list(), "reason": list(failed.values())})
     return Pictures(
         images=images[good],
         table=found.assign(group=groups).loc[good, ["source", "class", "label", "group"]].reset_index(drop=True),
         dropped=dropped,
-        unreadable=pd.DataFrame({"source": found["source"][list(failed)].to_list(), "reason": list(failed.values())}),
-        excluded=excluded,
+        unnamed_folders=unnamed_folders,
+        unreadable=pd.concat([broken, excluded[unread]], ignore_index=True),
+        excluded=excluded[~unread],
         n_resized=n_resized,
     )

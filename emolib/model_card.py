@@ -9,6 +9,7 @@ and from the ``run.json`` of a run of notebook 15. None is typed by hand; withou
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import jinja2
 
 from emolib import classify, provenance
+from emolib.classifier import Augmentation, ClassifierRecipe
 from emolib.classifier_file import read_classifier
 from emolib.roots import project_root
 from emolib.still_evaluation import SCHEMA_VERSION
@@ -71,12 +73,12 @@ def card(name: str, sources: Sequence[str | Path]) -> str:
         classes=file.weights.classes,
         model=file.weights.model,
         n_parameters=f"{classifier.n_parameters:,}",
-        options=_plain(file.weights.options),
+        options=_plain(file.weights.options) if file.weights.options else "",
         crop=file.crop,
         temperature=f"{file.temperature:.3f}",
         facts=file.facts,
         commit=_commit(file.facts["code"]),
-        params={key: _plain(value) for key, value in file.facts["params"].items()},
+        params={key: _plain(value) for key, value in _used(file.facts["params"]).items()},
         fit={when: _rounded(one) for when, one in file.facts["temperature_fit"].items()},
         evaluations=evaluations,
         cross=crosses[0] if crosses else None,
@@ -159,8 +161,17 @@ def _rounded(values: Mapping[str, float]) -> dict[str, str]:
     return {key: f"{value:,}" if isinstance(value, int) else f"{value:.3f}" for key, value in values.items()}
 
 
+def _used(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as the run used them: what notebook 13 is given of recipe and augmentation changes their defaults."""
+    if not {"recipe", "augmentation"} <= params.keys():
+        return dict(params)
+    recipe = ClassifierRecipe(**params["recipe"], augmentation=Augmentation(**params["augmentation"]))
+    used = dataclasses.asdict(recipe)
+    return {**params, "augmentation": used.pop("augmentation"), "recipe": used}
+
+
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value) if value not in ({}, None) else ""
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
 def _commit(code: Mapping[str, Any]) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from emolib import extraction
+from emolib import atomic, extraction
 from emolib.extraction import CROPS, GIVEN_BOX_COLUMNS, Job, Part
 from emolib.frames import MANIFEST_COLUMNS, FrameStore, FrameStoreWriter
 from emolib.given_maps import check_maps, map_files
@@ -40,6 +40,7 @@ def prepare(
     max_sources: int | None = None,
     workers: int | None = None,
     progress: bool = True,
+    resume: bool = False,
 ) -> FrameStore:
     """Make the frame store of a corpus. The result does not depend on the number of workers.
 
@@ -61,6 +62,9 @@ def prepare(
     max_sources : take only so many sources, evenly spaced over the table.
     workers : processes; one a core if None.
     progress : show a bar with sources done, total and time left.
+    resume : what a run that was stopped has done for the same `out` is not done again; only where the name of `out`
+        stands for the files, the options and the code, as in `stages.prepare_once`. Takes twice the store's space
+        until it is complete; what is stopped and never gone on with stays as ``.<name>.parts.<...>.tmp`` beside `out`.
 
     Returns
     -------
@@ -78,7 +82,7 @@ def prepare(
     FileNotFoundError
         A folder of `guide_maps` is not there.
     RuntimeError
-        A worker process died; no store is left.
+        A worker process died; no new store is left.
     """
     _check(corpus, crop, guides, frame_step, face_size_px, max_sources, workers)
     guide_maps = {name: Path(folder) for name, folder in (guide_maps or {}).items()}
@@ -93,18 +97,19 @@ def prepare(
     options = dict(crop=crop, guides=tuple(guides), frame_step=frame_step, face_size_px=face_size_px)
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=f".{out.name}.parts.", dir=out.parent) as scratch,
+        _scratch(out, resume=resume) as scratch,
         FrameStoreWriter(out, corpus=corpus.name, label_space=corpus.label_space) as writer,
         tqdm(total=len(sources), unit="source", desc=f"prepare {corpus.name}", disable=not progress) as bar,
     ):
-        jobs = _jobs(corpus, sources, points, guide_maps, Path(scratch), options)
+        jobs = _jobs(corpus, sources, points, guide_maps, scratch, options)
         for part in _in_order(jobs, workers=workers or _n_cores()):
             if len(part.rows):
                 manifest, arrays = _manifest_rows(part.rows, sources, truth), part.arrays()
                 writer.append(manifest, arrays)
                 if part.job.has_landmarks:
                     without.append(_without_landmarks(manifest, arrays["landmarks"], part.job, n_before=n_frames))
-            shutil.rmtree(part.job.folder)
+            if not resume:
+                shutil.rmtree(part.job.folder)
             videos.append(part.videos)
             failures.append(part.failures)
             bar.update(len(part.videos) + len(part.failures))
@@ -122,6 +127,24 @@ def prepare(
         if without:
             writer.add_table("no_landmarks", pd.concat(without, ignore_index=True))
     return FrameStore.open(out)
+
+
+@contextmanager
+def _scratch(out: Path, *, resume: bool) -> Iterator[Path]:
+    """Folder of the parts; with `resume`, one that a stopped run left, and it stays when this one is stopped."""
+    name = f"{out.name}.parts"
+    if not resume:
+        atomic.remove_abandoned(out.parent, name)
+    folder, keep = atomic.adopt_abandoned(out.parent, name), resume
+    try:
+        yield folder
+        keep = False
+    except ValueError:  # the work itself is at fault: it begins anew
+        keep = False
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(corpus, crop, guides, frame_step, face_size_px, max_sources, workers) -> None:
@@ -184,7 +207,7 @@ def _jobs(
             tuple(range(first, first + len(some))),
             paths,
             corpus.kind,
-            scratch / f"{first:08d}",
+            scratch / f"{first:08d}-{len(some)}",
             boxes=some[GIVEN_BOX_COLUMNS].to_numpy(dtype=np.float64) if options["crop"] == "box" else None,
             points=None if points is None else points[first : first + size],
             maps=tuple((name, tuple(map_files(folder, some["source"]))) for name, folder in guide_maps.items()),

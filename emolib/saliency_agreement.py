@@ -85,18 +85,18 @@ def agreement(maps: np.ndarray, masks: np.ndarray, *, level: int) -> pd.DataFram
 def compare(
     maps: Mapping[str, tuple[np.ndarray, np.ndarray]],
     masks: tuple[np.ndarray, np.ndarray],
-    subject: np.ndarray,
+    group: np.ndarray,
     *,
     baseline: str,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row a method: its grey level, and each measure over the test pictures with its interval over subjects.
+    """One row a method: its grey level, and each measure over the test pictures with its interval over groups.
 
     Parameters
     ----------
     maps : method -> maps uint8 of the validation pictures, which choose the grey level, and of the test pictures
     masks : bool, of the same two
-    subject : of the test pictures
+    group : [n], of the test pictures: what is resampled together, copies of a picture and pictures of one person
     baseline : method that the others' gain is over
 
     Returns
@@ -111,7 +111,7 @@ def compare(
         values = of_pictures.assign(iou_gain=of_pictures["iou"] - found[baseline]["iou"])
         row = {"method": method, "level": levels[method], "pictures": len(values)}
         for measure in values:
-            interval = subject_mean(values[measure].to_numpy(), subject, seed=seed)
+            interval = subject_mean(values[measure].to_numpy(), group, seed=seed)
             row |= {measure: interval.value, f"{measure}_low": interval.low, f"{measure}_high": interval.high}
         rows.append(row)
     return pd.DataFrame(rows)

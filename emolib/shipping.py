@@ -38,7 +38,7 @@ def ship(
     name : what it is loaded by; letters, digits, '.', '_' and '-'.
     crop : how a face is to be cut for it, one of `classify.CROPS`.
     trained_on : the pictures in words, for the model card.
-    out : folder of the file; the package's own where not given.
+    out : folder of the file, made if it is not there; the package's own where not given.
     half : store float16.
 
     Returns
@@ -75,6 +75,7 @@ def ship(
     }
     folder = Path(shipped.__file__).parent if out is None else Path(out)
     path = folder / f"{check_name(name, what='name')}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
     candidate = path.with_name(f".{path.name}.candidate")  # an older file stays unless this one may ship
     save_classifier(
         candidate,

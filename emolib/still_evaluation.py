@@ -132,6 +132,7 @@ def describe(
         "confusion": found.confusion.to_numpy(),
         "calibration": {**found.calibration, "ece_limit": found.ece.high},
         "dropped": pictures.dropped.to_dict("records"),
+        "unnamed_folders": pictures.unnamed_folders.to_dict("records"),
         "unreadable": pictures.unreadable.to_dict("records"),
         "n_excluded": len(pictures.excluded),
         "emolib": version("emolib"),
@@ -182,7 +183,8 @@ def text(found: Evaluation, pictures: Pictures) -> str:
         shown[column] = (100 * shown[column]).map("{:.1f}".format)
     lines += ["", "each class, in per cent", shown.to_string(index=False)]
     lines += ["", "confusion (rows: the class given, columns: the class predicted)", found.confusion.to_string()]
-    notes = [f"{n} picture(s) of {name!r} dropped: no such class" for name, n in pictures.dropped.to_numpy()]
+    notes = [f"not counted: {n} picture(s), {why}" for _, why, n in pictures.unnamed_folders.to_numpy()]
+    notes += [f"{n} picture(s) of {name!r} dropped: no such class" for name, n in pictures.dropped.to_numpy()]
     if pictures.n_resized:
         notes.append(f"{pictures.n_resized} picture(s) resized to 48 x 48: they are taken for ready face crops")
     if len(pictures.excluded):

@@ -6,6 +6,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -19,10 +20,12 @@ _LUMA_PLANE = {
     *("yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "gray"),
 }
 _TAGS = "replace"  # a title that is no UTF-8 stops nobody from watching
+_TEXT = "tty"  # FFmpeg's demuxer that draws text, which any .txt is, as a video
 _FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 _LIMITED_TO_FULL = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 MAX_STILL_PIXELS = 100_000_000  # a larger still is taken for a decompression bomb
-MAX_STILL_SIDE = 65_535  # JPEG's own; the search for faces fills a ribbon up to an eighth of its length, squared
+MAX_STILL_SIDE = 65_500  # libjpeg's own; the search for faces fills a ribbon up to an eighth of its length, squared
+MAX_STRETCH = 10  # pixels of a video that are told to be longer or narrower than this are taken for a damaged header
 # What Pillow raises on damaged files of one format or another (found by damaging 40,000 of 18 formats), beside its own.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, LookupError, EOFError, struct.error)
 
@@ -46,8 +49,9 @@ class Frame:
     ----------
     index : position in the file, counted from 0 over all frames, also those that `frame_step` skipped.
     time_s : presentation time in seconds, from the file's time stamps.
-    grey : uint8 [H, W], 0 to 255 (full range), upright.
-    rgb : uint8 [H, W, 3], or None if it was not asked for.
+    grey : uint8 [H, W], 0 to 255 (full range), upright and of square pixels: where the file's are not (anamorphic
+        video), its width is scaled to what a player shows.
+    rgb : uint8 [H, W, 3], scaled and turned as `grey`, or None if it was not asked for.
     """
 
     index: int
@@ -58,7 +62,7 @@ class Frame:
 
 @dataclass
 class Video:
-    """A video file; iterate with `frames`.
+    """A video file; iterate with `frames`, which are of square pixels whatever the file's are (`Frame`).
 
     Attributes
     ----------
@@ -102,6 +106,7 @@ class Video:
                 stream = _video_stream(container, self.path)
                 stream.codec_context.thread_count = decoder_threads
                 stream.thread_type = "AUTO"
+                stretch = self._stretch(stream)
                 for raw in container.decode(stream):
                     index, self.n_decoded = self.n_decoded, self.n_decoded + 1
                     n_corrupt += raw.is_corrupt
@@ -110,7 +115,7 @@ class Video:
                     first_s = time_s if first_s is None else first_s
                     self.duration_s = time_s - first_s + 1 / self.frame_rate_hz
                     if index % frame_step == 0:
-                        yield Frame(index, time_s, _grey(raw), _rgb(raw) if rgb else None)
+                        yield Frame(index, time_s, _grey(raw, stretch), _rgb(raw, stretch) if rgb else None)
         except (av.FFmpegError, EOFError) as error:
             if self.n_decoded == 0:
                 raise MediaError(self.path, f"no frame could be decoded ({_reason(error)})") from error
@@ -123,6 +128,15 @@ class Video:
             self.notes.append(f"{n_corrupt} damaged frames (FFmpeg's corrupt flag)")
         if n_untimed:
             self.notes.append(f"{n_untimed} frames without a time stamp: their time is index / frame rate")
+
+    def _stretch(self, stream) -> Fraction:
+        """Width of a pixel as a multiple of its height, as the file states it; 1 where it states none, or nonsense."""
+        stretch = stream.sample_aspect_ratio or Fraction(1)
+        sane = Fraction(1, MAX_STRETCH) <= stretch <= MAX_STRETCH
+        if sane and stretch * stream.width <= MAX_STILL_SIDE:
+            return stretch
+        self.notes.append(f"its pixels are told to be {stretch} times as wide as high: taken for square")
+        return Fraction(1)
 
 
 def open_video(path: str | Path) -> Video:
@@ -217,14 +231,20 @@ def _still_grey(image: Image.Image) -> np.ndarray:
 
 
 def _open(path: Path):
-    if not path.is_file():
-        raise MediaError(path, "no such file")
-    if path.stat().st_size == 0:
-        raise MediaError(path, "the file is empty")
     try:
-        return av.open(str(path), metadata_errors=_TAGS)
+        if not path.is_file():
+            raise MediaError(path, "no such file")
+        if path.stat().st_size == 0:
+            raise MediaError(path, "the file is empty")
+        container = av.open(str(path), metadata_errors=_TAGS)
     except (av.FFmpegError, EOFError) as error:
         raise MediaError(path, f"not a media file, or broken ({_reason(error)})") from error
+    except OSError as error:  # a folder above it may not be entered
+        raise MediaError(path, f"cannot be read ({_reason(error)})") from error
+    if container.format.name == _TEXT:
+        container.close()
+        raise MediaError(path, "not a media file (text)")
+    return container
 
 
 def _video_stream(container, path: Path):
@@ -240,7 +260,7 @@ def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _grey(raw: av.VideoFrame) -> np.ndarray:
+def _grey(raw: av.VideoFrame, stretch: Fraction) -> np.ndarray:
     if raw.format.name in _LUMA_PLANE:
         plane = raw.planes[0]
         # A line of the plane is padded to line_size bytes: the padding is no picture.
@@ -249,11 +269,20 @@ def _grey(raw: av.VideoFrame) -> np.ndarray:
         grey = grey.copy() if full_range else cv2.LUT(np.ascontiguousarray(grey), _LIMITED_TO_FULL)
     else:
         grey = raw.to_ndarray(format="gray")
-    return _upright(grey, raw.rotation)
+    return _upright(_square(grey, stretch), raw.rotation)
 
 
-def _rgb(raw: av.VideoFrame) -> np.ndarray:
-    return _upright(raw.to_ndarray(format="rgb24"), raw.rotation)
+def _rgb(raw: av.VideoFrame, stretch: Fraction) -> np.ndarray:
+    return _upright(_square(raw.to_ndarray(format="rgb24"), stretch), raw.rotation)
+
+
+def _square(image: np.ndarray, stretch: Fraction) -> np.ndarray:
+    """The image of square pixels, its height kept; itself where they are square."""
+    if stretch == 1:
+        return image
+    height, width = image.shape[:2]
+    size = max(1, round(width * stretch)), height
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if stretch > 1 else cv2.INTER_AREA)
 
 
 def _upright(image: np.ndarray, rotation_degrees: int) -> np.ndarray:

@@ -75,8 +75,11 @@ ROWS = {
     "empty": (line("e.jpg", expression=""), "expression is no number"),
     "box": (line("b.jpg", box="10,x,30,40"), "face_y is no number"),
     "infinite": (line("i.jpg", box="10,0,inf,40"), "face_width is no number"),
-    "no width": (line("w.jpg", box="10,20,0,40"), "the box of the face is empty"),
-    "negative": (line("n.jpg", box="10,20,30,-4"), "the box of the face is empty"),
+    "no width": (line("w.jpg", box="10,20,0,40"), "face_width is below 1 pixel"),
+    "negative": (line("n.jpg", box="10,20,30,-4"), "face_height is below 1 pixel"),
+    "half a pixel": (line("h.jpg", box="10,20,0.5,40"), "face_width is below 1 pixel"),
+    "far": (line("far.jpg", box="10,-2e6,30,40"), r"face_y is not in -1e\+06\.\.1e\+06"),
+    "huge": (line("huge.jpg", box="10,20,30,1e300"), r"face_height is not in -1e\+06\.\.1e\+06"),
     "valence": (line("v.jpg", valence="1.5"), r"valence is neither in -1\.\.1 nor -2"),
     "arousal": (line("a.jpg", arousal="NULL"), "arousal is no number"),
     "suffix": (line("a.txt"), "no image file"),
@@ -165,6 +168,14 @@ def test_only_rows_that_cannot_be_used_are_an_error_that_counts_them(tmp_path):
         scan("affectnet", made_up(tmp_path, training=rows))
 
 
+def test_tables_without_rows_have_no_sample_and_one_of_them_is_no_harm(tmp_path):
+    root = made_up(tmp_path, files=("a.jpg",), training=[], validation=[])
+    with pytest.raises(ValueError, match=r"no sample .*1 x not listed in validation\.csv or training\.csv"):
+        scan("affectnet", root, landmarks=True)
+    made_up(tmp_path, training=[line("a.jpg")])
+    assert scan("affectnet", root, landmarks=True).sources["split"].tolist() == ["train"]
+
+
 def test_landmarks_are_read_on_request_in_the_order_of_the_sources(tmp_path):
     shifted = ";".join(str(k / 2 + 1) for k in range(136))
     rows = [line("b.jpg"), line("a.jpg", points=shifted), line("d.jpg", points="1;2;3"), line("c.jpg", points="1;x")]
@@ -202,6 +213,8 @@ def faces(tmp_path_factory) -> tuple[Path, np.ndarray]:
     rows.append(line("broken.jpg"))
     rows.append(line("beside.jpg", box="900,20,160,160"))
     cv2.imwrite(str(root / IMAGES / "beside.jpg"), np.full((50, 50), 9, np.uint8))
+    rows.append(line("edge.jpg", box="59,0,400,400"))
+    cv2.imwrite(str(root / IMAGES / "edge.jpg"), np.full((60, 60), 9, np.uint8))
     made_up(root, training=rows[:4], validation=rows[4:])
     return root, points
 
@@ -221,4 +234,5 @@ def test_faces_are_cut_out_by_the_box_of_the_table(faces, tmp_path, landmarks):
     assert set(store.manifest["detector"]) == {"given" if landmarks else "dlib"}
     excluded = {Path(source).name: reason for source, reason in store.table("excluded").to_numpy()}
     assert excluded["beside.jpg"] == "the box of the face holds no pixel of the picture" and excluded["broken.jpg"]
+    assert excluded["edge.jpg"] == "less than 50% of the face's box lies inside the picture"
     assert {"valence", "arousal"} <= set(store.manifest.columns)

@@ -242,7 +242,7 @@ def made_run(**params):
 
 def test_a_run_ships_with_the_temperature_that_fits_its_validation_part(trained, tmp_path):
     run, logits, label = trained
-    path, facts = shipping.ship(run, name="tiny", crop="loose", trained_on="noise", out=tmp_path)
+    path, facts = shipping.ship(run, name="tiny", crop="loose", trained_on="noise", out=tmp_path / "a" / "new folder")
 
     def loss(temperature):
         scaled = logits / temperature

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import zipfile
 from pathlib import Path
 
@@ -118,6 +120,27 @@ def test_hidden_things_and_links_that_leave_are_listed_and_not_followed(tmp_path
         "nothing.avi": "no regular file",
         "round.avi": "no regular file",
     }
+
+
+def test_what_cannot_be_read_below_a_root_is_listed_and_the_rest_is_found(tmp_path, monkeypatch):
+    root = make(tmp_path / "root", "b/2.avi", "a.avi", "shut/x.avi", "shut/deep/y.avi")
+    make(tmp_path, "outside/z.avi")
+    (root / "link").symlink_to(tmp_path / "outside", target_is_directory=True)
+    real, is_dir = os.scandir, Path.is_dir
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # tests may run as root, whom no mode stops
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) if Path(path).name == "shut" else real(path))
+    monkeypatch.setattr(Path, "is_dir", lambda path: refuse(path) if path.name == "link" else is_dir(path))
+    files, excluded = find_files(root)
+    assert files == ["a.avi", "b/2.avi"]
+    assert {one["source"]: one["reason"] for one in excluded} == dict.fromkeys(
+        ("shut/", "link"), "cannot be read (Permission denied)"
+    )
+    with pytest.raises(PermissionError):
+        find_files(root / "shut")
 
 
 def test_a_root_that_is_itself_a_link_is_read(tmp_path):
@@ -378,18 +401,39 @@ def test_fer2013_votes_are_joined_by_folder_and_name(tmp_path):
     assert corpus.notes == ("2 image(s) without FER+ votes, kept with NaN",)
 
 
+def vote(start: str = "Training,a.jpg,sad,3,f,1.5,1,1", end: str = ",2,3,4,0,0,0,0,0,0\n") -> str:
+    return start + end
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (VOTE_HEADER.replace(",NF", ""), r"\['NF'\] missing"),
-        (VOTE_HEADER + "Training,a.jpg,sad,3,f,1.5,1,1,2,3,4,0,0,0,0,0,0\n" * 2, "line 3: sad/a.jpg has votes already"),
-        (VOTE_HEADER + "Training,a.jpg,sad,3,f,1.5,1,many,2,3,4,0,0,0,0,0,0\n", r"\['neutral'\] hold something"),
+        ("", r": column\(s\) \['fer_label', .* missing"),
+        (VOTE_HEADER.replace(",NF", ""), r": column\(s\) \['NF'\] missing"),
+        (VOTE_HEADER.replace("unknown", "fear"), r": column\(s\) \['fear', 'unknown'\] missing or there twice"),
+        (VOTE_HEADER + vote() * 2, ", line 3: sad/a.jpg has votes already"),
+        (VOTE_HEADER + vote("Training,Zoë.jpg,sad,3,f,1.5,1,1"), ": no UTF-8 .*0xeb"),
+        (VOTE_HEADER + vote('Training,"a.jpg,sad,3,f,1.5,1,1'), ", line 2: no CSV "),
+        (VOTE_HEADER + vote() + vote("Training,a,b.jpg,sad,3,f,1.5,1,1"), ", line 3: 18 cells, the first line has 17"),
+        (VOTE_HEADER + vote(end=",2,3,4,0,0,0,0,0,0,\n"), ", line 2: 18 cells, the first line has 17"),
+        (VOTE_HEADER + "\n" + vote(end=",2\n"), ", line 3: 9 cells, the first line has 17"),
+        *(
+            (VOTE_HEADER + vote(f"Training,a.jpg,sad,3,f,{mad},{identical},{neutral}"), f", line 2, column {message}")
+            for mad, identical, neutral, message in (
+                ("1.5", "1", "many", "neutral: 'many' found, a whole number from 0 to 10 is allowed"),
+                ("1.5", "1", "-5", "neutral: '-5' found, a whole number from 0 to 10 is allowed"),
+                ("1.5", "1", "99", "neutral: '99' found, a whole number from 0 to 10 is allowed"),
+                ("1.5", "1", "2.5", "neutral: '2.5' found, a whole number from 0 to 10 is allowed"),
+                ("256", "1", "1", "mad: '256' found, a number from 0 to 255 is allowed"),
+                ("1.5", "inf", "1", "n_identical: 'inf' found, a whole number from 0 is allowed"),
+            )
+        ),
     ],
 )
 def test_fer2013_refuses_broken_votes(tmp_path, text, message):
     make(tmp_path, "train/sad/a.jpg")
-    table(tmp_path, text, name="ferplus_votes.csv")
-    with pytest.raises(ValueError, match=message):
+    path = table(tmp_path, text, name="ferplus_votes.csv", encoding="latin-1")
+    with pytest.raises(ValueError, match=f"^{path}{message}"):
         scan("fer2013", tmp_path)
 
 

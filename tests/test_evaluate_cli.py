@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -13,6 +15,7 @@ from sklearn import metrics
 from typer.testing import CliRunner
 
 from emolib import classify, labelled_pictures, model_card, posteriors, still_evaluation
+from emolib.classifier import Augmentation, ClassifierRecipe
 from emolib.cli import app
 
 FER_ZIP = Path(__file__).parents[1] / "../shared/data/fer2013.zip"
@@ -108,6 +111,47 @@ def test_what_is_left_out_is_counted_and_named(weights, folder):
     result = call("evaluate", folder, "--weights", weights)
     assert "1 picture(s) of 'contempt' dropped: no such class" in result.output
     assert "2 other file(s) left alone" in result.output and "1 picture(s) resized" in result.output
+    assert "not counted: 1 picture(s), folder 'holiday' names no emotion" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "counted", "reason"),
+    [
+        (["{root}"], {"suprise": 3, "Ärger": 2}, "names no emotion"),
+        (["{root}", "--only", "PrivateTest_*"], {"suprise": 2, "Ärger": 2}, "names no emotion"),
+        (["{root}", "--split", "test"], {"suprise": 2, "Ärger": 2}, "names no emotion"),
+        (["{root}", "--label-space", "fer7"], {"suprise": 3, "Ärger": 2}, "is no class of fer7"),
+        (["fer2013", "--root", "{root}"], {"suprise": 3, "Ärger": 2}, "is no class of fer7"),
+    ],
+)
+def test_pictures_of_a_misspelt_emotion_are_said_and_counted(weights, tmp_path, arguments, counted, reason):
+    root = tmp_path / "pictures"
+    for place in ("test/suprise/PrivateTest_1", "test/suprise/PrivateTest_2", "train/suprise/Training_3"):
+        draw(root / f"{place}.png", 1)
+    for number in range(4):
+        draw(root / "test" / ("Ärger" if number < 2 else "happy") / f"PrivateTest_{number}.png", number)
+    (root / "test" / "suprise" / "notes.txt").write_text("no picture")
+    call_of = [argument.format(root=root) for argument in arguments]
+    result = call("evaluate", *call_of, "--weights", weights, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {one["folder"]: one["n"] for one in found["unnamed_folders"]} == counted and found["n_pictures"] == 2
+    for folder, n in counted.items():
+        assert f"not counted: {n} picture(s), folder {folder!r} {reason}" in result.output
+
+
+def test_a_folder_that_cannot_be_entered_is_said_and_fails(weights, folder, tmp_path, monkeypatch):
+    real = os.scandir
+
+    def shut(path):  # tests may run as root, whom no mode stops
+        if Path(path).name == "sad":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", shut)
+    result = call("evaluate", folder, "--weights", weights, "--out", tmp_path)
+    assert result.exit_code == 1 and "unreadable: sad/: cannot be read (Permission denied)" in result.output
+    assert [one["source"] for one in json.loads((tmp_path / "evaluation.json").read_text())["unreadable"]] == ["sad/"]
 
 
 def test_unreadable_pictures_are_named_and_the_rest_is_not_lost(weights, folder, broken, tmp_path):
@@ -117,7 +161,7 @@ def test_unreadable_pictures_are_named_and_the_rest_is_not_lost(weights, folder,
     bad, good = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("broken", "whole"))
     names = [f"sad/PrivateTest_{name}" for name in ("empty.jpg", "half.png", "head.png", "text.jpg")]
     assert [one["source"] for one in bad["unreadable"]] == names and all(name in result.output for name in names)
-    assert "4 picture(s) could not be read" in result.output and whole.exit_code == 0
+    assert "4 picture(s) or folder(s) could not be read" in result.output and whole.exit_code == 0
     assert bad["accuracy"] == good["accuracy"] and bad["pictures_sha256"] == good["pictures_sha256"]
 
 
@@ -159,6 +203,8 @@ def test_a_corpus_by_name_with_its_split(weights, folder, tmp_path):
         (["{folder}", "--label-space", "fer8"], "fer8"),
         (["fer2013", "--root", "{folder}", "--option", "hash"], "NAME=VALUE"),
         (["fer2013", "--root", "{folder}", "--option", "hash=1"], "its options are"),
+        (["fer2013", "--root", "{folder}", "--option", "hash_pixels=["], "--option 'hash_pixels=[': VALUE is no YAML"),
+        (["fer2013", "--root", "{folder}", "--option", "a=2020-13-45"], "--option 'a=2020-13-45': VALUE is no YAML"),
         (["ravdess", "--root", "{folder}"], "no sample"),
         (["{folder}", "--weights", "absent"], "emolib ship"),
         (["{folder}/sad", "--weights", "{weights}"], "no picture"),
@@ -228,7 +274,13 @@ def card_sources(weights, folder, tmp_path):
     facts = dict.fromkeys(("run", "finished_utc", "stored"), "tiny/classifier/main") | {
         "trained_on": "Drawn noise",
         "code": {"git_commit": None, "emolib_version": "0", "git_dirty": None},
-        "params": {"epochs": 77},
+        "params": {
+            "epochs": 77,
+            "recipe": {"epochs": 9, "batch_size": 32},
+            "augmentation": {},
+            "options": {},
+            "start_from": "",
+        },
         "temperature_fit": dict.fromkeys(("before", "after"), {"n": 5, "ece": 0.1}),
     }
     file = made_classifiers.save(tmp_path / "seven.safetensors", facts=facts)
@@ -250,6 +302,15 @@ def test_the_cards_numbers_are_those_of_its_sources(card_sources):
     for share in (found["accuracy"]["value"], found["uar"]["low"], found["per_class"][3]["recall"]):
         assert f"{100 * share:.1f}" in text
     assert "Drawn noise" in text and "| `epochs` | `77` |" in text and "{{" not in text
+    [recipe], [augmentation] = (
+        [json.loads(line.split("`")[3]) for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        for name in ("recipe", "augmentation")
+    )
+    defaults = dataclasses.asdict(ClassifierRecipe(epochs=9, batch_size=32))
+    assert "augmentation" not in recipe and recipe["batch_size"] == 32
+    assert recipe["learning_rate"] == defaults["learning_rate"] and len(recipe) == len(defaults) - 1
+    assert augmentation == dataclasses.asdict(Augmentation()), "an empty dictionary is the default one, not none"
+    assert "| `options` | `{}` |" in text and '| `start_from` | `""` |' in text
     assert text.count("| female | 3 | 2 | 50.0 % [50.0, 50.0] |") == 1
 
 

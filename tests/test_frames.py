@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -58,6 +61,18 @@ def test_an_error_leaves_the_old_store_as_it_was(tmp_path):
         raise KeyboardInterrupt
     assert len(FrameStore.open(tmp_path / "store").manifest) == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_s_stays(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    left, used = (tmp_path / f".store.{socket.gethostname()}.{one.pid}.tmp" for one in (dead, living))
+    (left / "arrays").mkdir(parents=True)
+    used.mkdir()
+    write(tmp_path / "store", [3])
+    living.communicate(b"\n")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([used.name, "store"])
 
 
 @pytest.mark.parametrize(

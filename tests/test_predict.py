@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
+import threading
 import zipfile
 import zlib
+from itertools import count
 from pathlib import Path
 
 import av
@@ -16,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from emolib import classify, labels, landmarks, models, pages, predict, voting
+from emolib import classify, labels, landmarks, models, pages, predict
 from emolib.frames import BOX_COLUMNS
 from emolib.predict import answers, drawing, faces, inputs, look, output, page, reading
 from emolib.predict.following import MAX_LOST_FRAMES, SEARCH_EVERY, Crowd, follow_all
@@ -196,6 +200,30 @@ def test_a_name_decides_only_what_is_in_a_folder(tmp_path):
     assert [reason for _, reason in log.failures] == ["no picture or video in this folder", "no such file or folder"]
 
 
+def test_what_cannot_be_entered_is_a_failure_of_its_own(tmp_path, monkeypatch):
+    for name in ("all/a.jpg", "all/shut/b.jpg", "outside/c.jpg", "locked/d.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "all" / "link").symlink_to(tmp_path / "outside", target_is_directory=True)
+    scandir, is_dir = os.scandir, Path.is_dir
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # tests may run as root, whom no mode stops
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) if Path(path).name == "shut" else scandir(path))
+    monkeypatch.setattr(Path, "is_dir", lambda path: refuse(path) if "locked" in path.parts else is_dir(path))
+    log = answers.Log()
+    named = [tmp_path / "locked" / "d.jpg", Path("x" * 300), tmp_path / "all"]
+    assert [one.path.name for one in inputs.expand(named, log=log)] == ["a.jpg"]
+    assert [(Path(source).name, reason) for source, reason in log.failures] == [
+        ("d.jpg", "cannot be read (Permission denied)"),
+        ("x" * 300, "cannot be read (File name too long)"),
+        ("shut", "cannot be read (Permission denied)"),
+    ]
+    assert [Path(source).name for source, _ in log.notes] == ["link"]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -328,18 +356,11 @@ def test_what_is_made_ahead_comes_in_order_and_an_error_in_its_place():
 
 
 def test_stopping_early_ends_the_thread():
-    made = []
-
-    def endless():
-        while True:
-            made.append(len(made))
-            yield made[-1]
-
-    taken = ahead(endless(), n=2)
+    before, taken = set(threading.enumerate()), ahead(count(), n=2)
     assert [next(taken) for _ in range(3)] == [0, 1, 2]
-    taken.close()  # joins the thread
-    n = len(made)
-    assert n <= 7 and len(made) == n
+    assert len(set(threading.enumerate()) - before) == 1
+    taken.close()
+    assert not set(threading.enumerate()) - before
 
 
 def test_batches_keep_the_order_of_the_crops(classifier):
@@ -470,7 +491,6 @@ def test_the_vote_of_a_video_is_votings_for_each_face():
     text = answers.verdict(table, CLASSES)
     assert "face 3: " in text and "a face in 80.0% of 5 frames" in text
     assert answers.verdict(made_table([[], []], rate_hz=1), CLASSES).startswith("no face in any of 2 frames")
-    assert voting.METHODS.count("auc") == 1
 
 
 def test_stretches_of_time_hold_every_frame_once():
@@ -499,6 +519,23 @@ def test_results_never_meet_each_other_or_an_input(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="a folder is needed"):
         output.Folder(tmp_path / "file")
+
+
+def test_only_files_that_an_earlier_run_names_are_replaced(tmp_path):
+    for name in ("a.html", "b.html", "=c.html", "d.html", "predictions.csv", "predictions.json"):
+        (tmp_path / name).write_text("[]")
+    tables = (".csv", ".json")
+    mine = output.Folder(tmp_path)
+    assert [mine.name(stem, ".html").name for stem in ("a", "B", "e")] == ["a-2.html", "B-2.html", "e.html"]
+    assert [file.name for file in mine.names("predictions", tables)] == ["predictions-2.csv", "predictions-2.json"]
+    earlier = {"schema_version": 1, "emolib_version": "0", "sources": [{"files": {"page": "b.html"}}]}
+    output.write_json(tmp_path / "predictions-2.json", earlier | {"earlier_files": ["./=c.html", "gone.html"]})
+    ours = output.Folder(tmp_path)
+    assert ours.earlier == {"b.html", "./=c.html", "predictions-2.json"}
+    assert [ours.name(stem, ".html").name for stem in ("a", "b", "=c", "d")] == [
+        *("a-2.html", "b.html", "=c.html", "d-2.html"),
+    ]
+    assert [file.name for file in ours.names("predictions", tables)] == ["predictions-2.csv", "predictions-2.json"]
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
@@ -559,7 +596,10 @@ def test_a_box_and_its_answer_are_drawn_in_the_emotions_colour():
     half = drawing.annotate(grey, table, reduction=2)
     assert (half[50, 10] == color).all()
     outside = drawing.annotate(grey, table.assign(box_left=-50, box_right=500, box_top=-50, box_bottom=500))
-    assert outside.shape == grey.shape and drawing.class_look("boredom").color
+    assert outside.shape == grey.shape
+    unknown = drawing.class_look("boredom").color
+    assert len(set(unknown[k : k + 2] for k in (1, 3, 5))) == 1, "grey: no emotion's colour"
+    assert unknown not in {drawing.class_look(name).color for name in CLASSES}
 
 
 def test_the_page_of_a_video_loads_nothing_and_escapes_names(tmp_path, clip, clip_table):
@@ -575,9 +615,30 @@ def test_the_page_of_a_video_loads_nothing_and_escapes_names(tmp_path, clip, cli
     assert html.count("data:image/jpeg") == page.STRIP_FRAMES + page.LARGE_FRAMES
     (chart,) = page.charts(table, CLASSES, span=(0.0, 23 / 12))
     assert [len(line["parts"]) for line in chart.lines] == [2] * 7, "a gap where no face was"
-    assert np.allclose(page.time_span(np.arange(24) / 12), (-1 / 24, 23 / 12 + 1 / 24)) and page.time_span(np.zeros(1))
     first = chart.lines[0]["parts"][0].split()
     assert len(first) == 8 and first[0] == f"0.0,{page.HEIGHT * (1 - table['p_angry'][0]):.1f}"
+
+
+@pytest.mark.parametrize(
+    ("times", "span"),
+    [
+        (np.arange(24) / 12, (-1 / 24, 23 / 12 + 1 / 24)),
+        ([3.0], (2.5, 3.5)),
+        ([2.0, 2.0, 2.0], (1.5, 2.5)),
+        ([1.0, 2.0, 0.0], (-0.5, 2.5)),  # backwards: once an axis without a width, or one that ran from right to left
+    ],
+)
+def test_the_axis_of_times_has_a_width_whatever_the_times(times, span):
+    assert np.allclose(page.time_span(np.array(times)), span)
+
+
+def test_a_page_wants_all_its_pictures(tmp_path):
+    output.write_video(
+        tmp_path / "a.mp4", [(k / 10, np.zeros((16, 16, 3), np.uint8)) for k in range(5)], frame_rate_hz=10
+    )
+    assert sorted(page.thumbnails(tmp_path / "a.mp4", {0, 4})) == [0, 4]
+    with pytest.raises(MediaError, match="a.mp4: only 1 of 2 pictures"):
+        page.thumbnails(tmp_path / "a.mp4", {4, 5})
 
 
 def test_a_long_video_has_curves_of_bounded_length():

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from emolib import classify, labels, models
 from emolib.cli import app
-from emolib.predict import camera, output
+from emolib.predict import camera, look, output
 from emolib.render.clip import render_still
 from emolib.render.identity import identity
-from emolib.video import open_video
+from emolib.video import MediaError, open_video
 
 CLASSES = labels.names("fer7")
 
@@ -63,7 +63,7 @@ def test_a_batch_goes_on_after_a_bad_file_and_says_so(media, weights, tmp_path):
     result = call(media, tmp_path / "absent.png", "--weights", weights, "--out", out)
     assert result.exit_code == 1 and "Traceback" not in result.output
     assert (
-        "2 could not be read:" in result.stderr
+        "2 could not be read or written:" in result.stderr
         and "broken.jpg: " in result.stderr
         and "absent.png: no such" in result.stderr
     )
@@ -75,6 +75,7 @@ def test_a_batch_goes_on_after_a_bad_file_and_says_so(media, weights, tmp_path):
     table = pd.read_csv(out / "predictions.csv")
     assert [Path(source).name for source in table["source"]] == ["a.jpg", "a.png", *["clip.mp4"] * 6]
     about = json.loads((out / "predictions.json").read_text("utf-8"))
+    assert about["complete"] is True and about["earlier_files"] == []
     assert [Path(one["source"]).name for one in about["sources"]] == ["a.jpg", "a.png", "clip.mp4"]
     assert [Path(one["source"]).name for one in about["failures"]] == ["absent.png", "broken.jpg"]
     assert about["sources"][2]["votes"][0]["n_frames"] == 6 and about["sources"][2]["files"]["page"] == "clip.html"
@@ -82,6 +83,78 @@ def test_a_batch_goes_on_after_a_bad_file_and_says_so(media, weights, tmp_path):
     lines = result.stdout.splitlines()
     assert sum("a.png  face 0  " in line for line in lines) == 1
     assert any("clip.mp4: " in line and "a face in 100.0% of 6 frames" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "of", "lost"),
+    [
+        ("write_picture", OSError("broken data stream"), "a.jpg", {"a.annotated.jpg"}),
+        ("annotate", MediaError("a.jpg", "gone"), "a.jpg", {"a.annotated.jpg"}),
+        ("write_video", av.FFmpegError(22, "Invalid argument"), "clip.mp4", {"clip.annotated.mp4", "clip.html"}),
+        ("write_text", OSError("disk full"), "clip.mp4", {"clip.html"}),
+    ],
+)
+def test_what_cannot_be_drawn_or_written_fails_alone_and_keeps_its_answers(
+    media, weights, tmp_path, monkeypatch, step, error, of, lost
+):
+    (media / "broken.jpg").unlink()
+    real, calls = getattr(output, step), []
+
+    def first_time_broken(*args, **options):
+        calls.append(args)
+        if len(calls) == 1:
+            raise error
+        return real(*args, **options)
+
+    monkeypatch.setattr(output, step, first_time_broken)
+    out = tmp_path / "out"
+    result = call(media, "--weights", weights, "--out", out, "--no-detect")
+    assert result.exit_code == 1 and f"{of}: the " in result.stderr and "could not be written (" in result.stderr
+    everything = {"a-2.annotated.jpg", "a.annotated.jpg", "clip.annotated.mp4", "clip.html"}
+    everything |= {"predictions.csv", "predictions.json"}
+    assert {file.name for file in out.iterdir()} == everything - lost
+    about = json.loads((out / "predictions.json").read_text("utf-8"))
+    assert [len(one["answers"]) for one in about["sources"]] == [1, 1, 6] and about["complete"] is True
+    assert [Path(one["source"]).name for one in about["failures"]] == [of]
+    assert {name for one in about["sources"] for name in one["files"].values()} == {
+        name for name in everything - lost if not name.startswith("predictions")
+    }
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BrokenPipeError(32, "Broken pipe"), RuntimeError("no memory")])
+def test_a_run_that_ends_early_leaves_tables_of_what_was_finished(media, weights, tmp_path, monkeypatch, error):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(look, "video", broken)
+    result = call(media, "--weights", weights, "--out", tmp_path / "out", "--no-detect")
+    assert result.exit_code not in (0, 1) or isinstance(error, KeyboardInterrupt)
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    about = json.loads((tmp_path / "out" / "predictions.json").read_text("utf-8"))
+    assert [Path(source).name for source in table["source"]] == ["a.jpg", "a.png"] and about["complete"] is False
+    assert [one["answers"][0]["emotion"] for one in about["sources"]] == table["emotion"].tolist()
+
+
+def test_files_of_ones_own_survive_the_first_and_the_second_run(media, weights):
+    out = media.parent / "talks"
+    out.mkdir()
+    own = {name: f"my own {name}" for name in ("a.annotated.jpg", "clip.html", "predictions.csv", "predictions.json")}
+    for name, content in own.items():
+        (out / name).write_text(content)
+    made = {"a-2.annotated.jpg", "a-3.annotated.jpg", "clip.annotated.mp4", "clip-2.html"}
+    made |= {"predictions-2.csv", "predictions-2.json"}
+    for named in (media, media / "a.jpg", media):  # the second run makes less, and the third replaces all the same
+        call(named, "--weights", weights, "--out", out, "--no-detect")
+        assert {file.name for file in out.iterdir()} == {*own, *made}
+        assert {name: (out / name).read_text() for name in own} == own
+
+
+def test_a_name_that_cannot_be_asked_for_stops_no_batch(media, weights, tmp_path):
+    (tmp_path / "round").symlink_to("round")
+    named = ["x" * 300, tmp_path / "round", media / "a.jpg"]
+    result = call(*named, "--weights", weights, "--out", tmp_path / "out", "--no-detect")
+    assert result.exit_code == 1 and "File name too long" in result.stderr and "circular link" in result.stderr
+    assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 1
 
 
 def test_a_ribbon_of_a_picture_is_named_and_stops_no_batch(tmp_path, weights, portrait):
@@ -181,6 +254,20 @@ def test_a_camera_stopped_while_a_frame_is_encoded_keeps_everything(monkeypatch,
     assert result.exit_code == 0 and "of 2 frames" in result.stdout and len(encoded) == 2
     assert len(pd.read_csv(tmp_path / "predictions.csv")) == 2
     assert sum(1 for _ in open_video(tmp_path / "camera-0.annotated.mp4").frames()) == 2
+
+
+def test_a_camera_whose_video_cannot_be_written_keeps_its_answers(monkeypatch, tmp_path, weights, portrait):
+    def broken(file, pictures, **_):
+        for _ in zip(range(2), pictures, strict=False):
+            pass
+        raise OSError("disk full")
+
+    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda number: Camera([portrait] * 9))
+    monkeypatch.setattr(output, "write_video", broken)
+    result = call("--camera", 0, "--weights", weights, "--out", tmp_path, "--no-detect")
+    assert result.exit_code == 1 and "disk full" in result.stderr
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) >= 2
+    assert {file.name for file in tmp_path.iterdir()} == {"predictions.csv", "predictions.json"}
 
 
 def test_the_second_interrupt_interrupts_and_the_handler_is_given_back():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,13 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import guide_sheet, landmarks, preprocessing
+from emolib import atomic, guide_sheet, landmarks, preprocessing
 from emolib.corpora import Corpus
-from emolib.extraction import Job, extract
+from emolib.extraction import Job, extract, sample
 from emolib.guides import GUIDES, NEEDS_LANDMARKS, landmarks_guide
 from emolib.preprocessing import prepare
 from emolib.render.clip import render_still
 from emolib.render.identity import identity
+from emolib.tracking import NO_FACE
 
 
 def face_picture(smile: float, *, size_px: int = 160) -> np.ndarray:
@@ -133,6 +138,16 @@ def test_frame_step_and_max_sources(root, tmp_path):
     assert few.array_names == ["image", "landmarks"]
 
 
+def test_guides_of_a_frame_without_a_face_are_as_their_names_say(tmp_path):
+    aligned = job(tmp_path, tmp_path / "a.png", crop="aligned", guides=tuple(GUIDES))
+    found, arrays = sample(np.full((90, 90), 70, np.uint8), NO_FACE, aligned)
+    assert not found[0] and set(arrays) == set(aligned.array_types())
+    for name, (dtype, shape) in aligned.array_types().items():
+        assert arrays[name].dtype == dtype and arrays[name].shape == shape
+        if name != "landmarks":
+            assert (arrays[name] == (255 if name == "guide/landmarks_white" else 0)).all(), name
+
+
 def job(folder: Path, path: Path, **options) -> Job:
     given = dict(kind="still", crop="none", guides=("saliency",), frame_step=1, face_size_px=48) | options
     return Job((0,), (path,), folder=folder / "part", **given)
@@ -229,7 +244,7 @@ def quietly(corpus: Corpus, out: Path, **options):
 
 @pytest.fixture(scope="module")
 def box_store(stills, tmp_path_factory):
-    corpus = boxed(stills, [(160, 0, 160, 160), (159.6, -20, 400, 180), (0, 0, 320, 160)])
+    corpus = boxed(stills, [(160, 0, 160, 160), (159.6, -20, 200, 180), (0, 0, 320, 160)])
     return quietly(corpus, tmp_path_factory.mktemp("b") / "store", crop="box", guides=tuple(GUIDES))
 
 
@@ -276,6 +291,23 @@ def test_a_box_outside_of_the_picture_excludes_it_and_a_box_that_is_none_is_an_e
     assert excluded["1.png"] == excluded["2.png"] == "the box of the face holds no pixel of the picture"
     with pytest.raises(ValueError, match="the box of 1.png is .*nan"):
         quietly(boxed(stills, [(0, 0, 9, 9), (0, np.nan, 9, 9), (0, 0, 9, 9)]), tmp_path / "t", crop="box")
+
+
+@pytest.mark.parametrize(
+    ("box", "used"),
+    [
+        ((59, 0, 400, 400), False),
+        ((240, 0, 160, 160), True),  # half of it
+        ((241, 0, 160, 160), False),
+        ((-40, -60, 120, 160), False),  # two thirds of two thirds
+        ((310.5, 150.5, 1.9, 1.9), True),  # the cut is rounded, the share is not
+    ],
+)
+def test_a_box_less_than_half_inside_excludes_its_picture(stills, tmp_path, box, used):
+    part = extract(job(tmp_path, stills / "0.png", crop="box", boxes=np.array([box], np.float64)))
+    assert len(part.rows) == used
+    reasons = part.failures["reason"].tolist()
+    assert reasons == ([] if used else ["less than 50% of the face's box lies inside the picture"])
 
 
 @pytest.mark.parametrize("crop", ["box", "none", "aligned"])
@@ -353,6 +385,16 @@ def test_the_sheet_draws_what_the_store_would_hold(box_store, stills, tmp_path):
     ]
 
 
+def test_the_sheet_draws_no_guide_that_is_stored(box_store, monkeypatch):
+    def drawn_again(*_):
+        raise AssertionError("it is in the store")
+
+    _, sheet = guide_sheet.guide_sheet(box_store, np.arange(3), crop="box")
+    for name in GUIDES:
+        monkeypatch.setitem(GUIDES, name, drawn_again)
+    assert np.array_equal(guide_sheet.guide_sheet(box_store, np.arange(3), crop="box")[1], sheet)
+
+
 def test_the_sheet_of_aligned_crops_is_the_stored_one(store):
     rows = np.flatnonzero(store.manifest["face_ok"])[:3]
     _, sheet = guide_sheet.guide_sheet(store, rows, crop="aligned")
@@ -383,6 +425,77 @@ def test_a_run_that_fails_leaves_the_old_store_and_no_scraps(root, tmp_path, mon
     else:
         names = ["broken.avi"]
     messages = {RuntimeError: "a worker process died.*face.mp4", ValueError: "no sample was written"}
-    with pytest.raises(failure, match=messages.get(failure)):
+    with pytest.raises(failure, match=messages.get(failure)) as caught:
         prepare(corpus_of(root, names), tmp_path / "store", workers=1, progress=False)
+    assert not multiprocessing.active_children(), f"still at work after {caught.value!r}"
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["old", "store"]
+
+
+# ---- a run that was stopped
+
+
+def stopped_after(n_parts: int, monkeypatch, corpus: Corpus, out: Path, failure=KeyboardInterrupt, **options) -> None:
+    """Prepare, and stop when `n_parts` are done."""
+
+    def cut(jobs, *, workers):
+        for number, one in enumerate(jobs):
+            if number == n_parts:
+                raise failure
+            yield extract(one)
+
+    with monkeypatch.context() as patched, pytest.raises(failure):
+        patched.setattr(preprocessing, "_in_order", cut)
+        quietly(corpus, out, **options)
+
+
+def contents(store) -> dict[str, bytes]:
+    return {str(path.relative_to(store.path)): path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
+
+
+OPTIONS = {"crop": "none", "guides": ("saliency",)}
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch) -> Corpus:
+    """Six stills, the second one broken; two to a job."""
+    monkeypatch.setattr(preprocessing, "STILLS_PER_JOB", 2)
+    monkeypatch.setattr(preprocessing, "_in_order", lambda jobs, *, workers: (extract(one) for one in jobs))
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.random.default_rng(number).integers(0, 256, (60, 60)))
+    (tmp_path / "1.png").write_bytes(b"broken")
+    return corpus_of(tmp_path, [f"{number}.png" for number in range(6)], kind="still")
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_run_that_was_stopped_goes_on_where_it_was(pictures, tmp_path, monkeypatch, killed):
+    whole, out = quietly(pictures, tmp_path / "whole", **OPTIONS), tmp_path / "stores" / "store"
+    stopped_after(2, monkeypatch, pictures, out, resume=True, **OPTIONS)
+    [left] = out.parent.iterdir()
+    assert left == atomic.temporary_folder(out.parent, "store.parts")
+    if killed:  # as a process leaves it that is dead by now, in the middle of the third part
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        left = left.rename(left.with_name(left.name.replace(f".{os.getpid()}.", f".{dead.pid}.")))
+        shutil.rmtree(left / "00000004-2", ignore_errors=True)
+        (left / "00000004-2").mkdir()
+        (left / "00000004-2" / "image.bin").write_bytes(b"half")
+    for number in range(4):
+        (tmp_path / f"{number}.png").unlink()  # what was done is not read again
+    assert contents(quietly(pictures, out, resume=True, **OPTIONS)) == contents(whole)
+    assert [entry.name for entry in out.parent.iterdir()] == ["store"]
+
+
+def test_without_resume_nothing_is_left_or_taken_over(pictures, tmp_path, monkeypatch):
+    out = tmp_path / "stores" / "store"
+    stopped_after(2, monkeypatch, pictures, out, **OPTIONS)
+    assert list(out.parent.iterdir()) == []
+    stopped_after(2, monkeypatch, pictures, out, resume=True, **OPTIONS)
+    (tmp_path / "0.png").unlink()
+    fresh = quietly(pictures, out, **OPTIONS)
+    assert len(fresh.manifest) == 4 and [entry.name for entry in out.parent.iterdir()] == ["store"]
+
+
+def test_a_run_whose_work_is_at_fault_begins_anew(pictures, tmp_path, monkeypatch):
+    out = tmp_path / "stores" / "store"
+    stopped_after(2, monkeypatch, pictures, out, failure=ValueError, resume=True, **OPTIONS)
+    assert list(out.parent.iterdir()) == []

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import jaccard_score, roc_auc_score
 
-from emolib import saliency_agreement
+from emolib import folds, saliency_agreement, stills_training
 from emolib.frames import MANIFEST_COLUMNS, FrameStore, FrameStoreWriter
 from emolib.guides import saliency_guide
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks/12_learned_saliency.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +106,28 @@ def test_maps_come_from_the_store_or_are_drawn_from_its_pictures(tmp_path):
     assert np.array_equal(saliency_agreement.drawn_maps(store, "saliency", rows), expected)
     with pytest.raises(ValueError, match="'patches': the store has guide/msi_net, image; without it, saliency, "):
         saliency_agreement.drawn_maps(store, "patches", rows)
+
+
+@pytest.mark.parametrize("own_split", [True, False])
+def test_notebook_12_keeps_copies_in_one_part_and_resamples_them_together(monkeypatch, own_split):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    images[30:50] = images[:20]  # copies, across the corpus' parts and within them
+    split = np.resize(["train", "train", "validation", "test", "test"], 60) if own_split else ""
+    manifest = pd.DataFrame({"sample": range(60), "split": split, "face_ok": True, "detector": "dlib"})
+    manifest["subject"] = [f"{row}.png" for row in range(60)]
+    masks = np.where(images > 128, 255, 0).astype(np.uint8)
+    store = SimpleNamespace(manifest=manifest, array=lambda name: np.zeros((60, 68, 2)))
+    compare = Mock(return_value=pd.DataFrame())
+    monkeypatch.setattr(saliency_agreement, "compare", compare)
+    known = {"np": np, "folds": folds, "stills_training": stills_training, "saliency_agreement": saliency_agreement}
+    known |= {"store": store, "images": images, "masks": masks, "run": Mock(), "guide": images, "compared": []}
+    known |= {"validation_share": 0.2, "test_share": 0.2, "seed": 1}
+    cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"]}
+    for cell in ("12-04", "12-11"):
+        exec(cells[cell], known)
+    parts = known["split"]
+    of_part = [{image.tobytes() for image in images[rows]} for rows in (parts.train, parts.validation, parts.test)]
+    assert all(of_part) and sum(map(len, of_part)) == len(set.union(*of_part)), "a picture is in two parts"
+    unit, pictures = compare.call_args.args[2], [image.tobytes() for image in images[parts.test]]
+    assert len(pictures) > len(set(pictures)) == len(set(zip(unit, pictures, strict=True))) == len(set(unit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -18,12 +19,16 @@ from emolib.video import MediaError, open_video, read_audio, read_image_grey
 RAMP = np.tile(np.linspace(20, 230, 128), (96, 1)).astype(np.uint8)  # brighter to the right
 
 
-def write_video(path: Path, pictures, *, codec="libx264", pix_fmt="yuv420p", rate=25, pts=None, options=None) -> Path:
-    """Write rgb pictures uint8 [H, W, 3]; `pts` in thousandths of a second."""
+def write_video(
+    path: Path, pictures, *, codec="libx264", pix_fmt="yuv420p", rate=25, pts=None, options=None, stretch=None
+) -> Path:
+    """Write rgb pictures uint8 [H, W, 3]; `pts` in thousandths of a second; `stretch`: width to height of a pixel."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
+        if stretch is not None:
+            stream.codec_context.sample_aspect_ratio = stretch
         if pts is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number, picture in enumerate(pictures):
@@ -87,19 +92,53 @@ def test_a_variable_frame_rate_keeps_true_times(tmp_path):
     assert np.allclose([frame.time_s for frame in open_video(path).frames()], np.array(pts) / 1000, atol=2e-3)
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_the_display_matrix_turns_the_picture(tmp_path, turns):
-    path = write_video(tmp_path / "a.mp4", [rgb(RAMP)], options={"crf": "1"})
+def turn(path: Path, turns: int) -> None:
+    """Write quarter turns clockwise into an mp4's header."""
     data = bytearray(path.read_bytes())
-    cos, sin = [(0, 1), (-1, 0), (0, -1)][turns - 1]  # the matrix of a track header turns clockwise
+    cos, sin = [(1, 0), (0, 1), (-1, 0), (0, -1)][turns]  # the matrix of a track header turns clockwise
     # version and flags, two times, id, reserved, duration, reserved (8), layer, group, volume, reserved: the matrix
     matrix = data.index(b"tkhd") + 4 + 4 + 5 * 4 + 8 + 4 * 2
     data[matrix : matrix + 36] = struct.pack(">9i", cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_the_display_matrix_turns_the_picture(tmp_path, turns):
+    path = write_video(tmp_path / "a.mp4", [rgb(RAMP)], options={"crf": "1"})
+    turn(path, turns)
     frame = next(open_video(path).frames(rgb=True))
     expected = np.rot90(RAMP, k=-turns)
     assert frame.grey.shape == expected.shape == frame.rgb.shape[:2]
     assert np.abs(frame.grey.astype(int) - expected).mean() < 2
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+@pytest.mark.parametrize(("stretch", "width"), [(Fraction(2), 256), (Fraction(1, 2), 64), (Fraction(16, 11), 186)])
+def test_pixels_that_are_not_square_are_made_so_before_the_picture_is_turned(tmp_path, stretch, width, turns):
+    path = write_video(tmp_path / "a.mp4", [rgb(RAMP)] * 2, options={"crf": "1"}, stretch=stretch)
+    turn(path, turns)
+    opened = open_video(path)
+    (first, _) = opened.frames(rgb=True)
+    expected = np.rot90(np.tile(np.linspace(20, 230, width), (96, 1)), k=-turns)
+    assert first.grey.shape == first.rgb.shape[:2] == expected.shape and opened.notes == []
+    assert np.abs(first.grey - expected).mean() < 3 and np.abs(first.rgb - expected[..., None]).mean() < 5
+
+
+@pytest.mark.parametrize("stretch", [None, Fraction(1)])
+def test_square_pixels_are_not_touched(tmp_path, monkeypatch, stretch):
+    path = write_video(tmp_path / "a.mp4", [rgb(RAMP)], stretch=stretch)
+    monkeypatch.setattr(video.cv2, "resize", lambda *_, **__: pytest.fail("nothing is to be scaled"))
+    assert next(open_video(path).frames(rgb=True)).rgb.shape == (*RAMP.shape, 3)
+
+
+@pytest.mark.parametrize(
+    ("stretch", "longest"), [(Fraction(20), 65_500), (Fraction(1, 20), 65_500), (Fraction(2), 200)]
+)
+def test_pixels_of_an_absurd_shape_are_taken_for_square_and_said(tmp_path, monkeypatch, stretch, longest):
+    monkeypatch.setattr(video, "MAX_STILL_SIDE", longest)
+    opened = open_video(write_video(tmp_path / "a.mp4", [rgb(RAMP)], stretch=stretch))
+    assert [frame.grey.shape for frame in opened.frames()] == [RAMP.shape]
+    assert opened.notes == [f"its pixels are told to be {stretch} times as wide as high: taken for square"]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +155,23 @@ def test_what_is_no_video_is_named_with_its_reason(tmp_path, content, reason):
         assert caught.value.path == path
     with pytest.raises(MediaError, match=reason):
         open_video(path)
+
+
+def test_a_text_is_no_video_though_ffmpeg_would_draw_it(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a film\n" * 99)
+    with pytest.raises(MediaError, match=r"notes.txt: not a media file \(text\)"):
+        open_video(tmp_path / "notes.txt")
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "is_file", refuse)  # tests may run as root, whom no mode stops
+    for read in (open_video, lambda path: read_audio(path, sample_rate_hz=16000), reading.read):
+        with pytest.raises(MediaError, match="a.mp4: .*Permission denied"):
+            read(tmp_path / "a.mp4")
+
+
+def refuse(*_):
+    raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_a_truncated_mp4_without_its_index_cannot_be_opened(tmp_path):
@@ -222,10 +278,15 @@ def test_a_damaged_still_is_named_whatever_pillow_raises(tmp_path):
 
 
 def test_a_ribbon_of_a_still_is_refused(tmp_path):
-    path = save(tmp_path / "a.png", Image.new("L", (8_000_000, 1)))
-    for read in (read_image_grey, reading.read):
-        with pytest.raises(MediaError, match=r"a\.png: 8000000x1 pixels, a side of at most 65,535"):
-            read(path)
+    for size in ((8_000_000, 1), (65_520, 20)):  # no JPEG can be so long
+        path = save(tmp_path / "a.png", Image.new("L", size))
+        for read in (read_image_grey, reading.read):
+            with pytest.raises(MediaError, match=rf"a\.png: {size[0]}x{size[1]} pixels, a side of at most 65,500"):
+                read(path)
+
+
+def test_the_longest_still_can_be_written_as_jpeg(tmp_path):
+    assert save(tmp_path / "a.jpg", Image.new("RGB", (video.MAX_STILL_SIDE, 2))).stat().st_size
 
 
 def test_a_truncated_or_huge_still_is_refused(tmp_path, monkeypatch):

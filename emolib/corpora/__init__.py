@@ -40,6 +40,7 @@ KINDS = ("video", "still", "audio")
 AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
 VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+UNREAD = "cannot be read"  # how `find_files` begins the reason of what may hold samples and could not be looked at
 # the split that a folder or a cell of a table names
 SPLITS = {
     "": "",
@@ -157,31 +158,53 @@ def find_files(root: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Every file below `root`, and what is left alone there. No file is asked for more than its folder's entry says.
 
     Hidden files and folders (names that begin with a dot) and linked folders are not entered; a linked file counts when
-    its target lies below `root`.
+    its target lies below `root`. A folder that cannot be read, and a link that cannot be followed, are left alone.
 
     Returns
     -------
     files : posix paths relative to `root`, sorted by code point.
-    excluded : source and reason of each thing left alone.
+    excluded : source and reason of each thing left alone; sources of folders end in "/", and the reason why something
+        cannot be read begins with `UNREAD`.
+
+    Raises
+    ------
+    OSError
+        `root` itself cannot be read.
     """
     files, excluded = [], []
     real_root = os.path.realpath(root)
     folders = [("", os.fspath(root))]
     while folders:
         above, path = folders.pop()
-        with os.scandir(path) as entries:
-            for entry in entries:
-                source = above + entry.name
-                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir()):
-                    if reason := _why_not_entered(entry):
-                        excluded.append({"source": _as_text(source) + "/", "reason": f"{reason}, not entered"})
-                    else:
-                        folders.append((source + "/", entry.path))
-                elif reason := _why_left_alone(entry, real_root):
-                    excluded.append({"source": _as_text(source), "reason": reason})
-                else:
-                    files.append(source)
+        try:
+            with os.scandir(path) as entries:
+                inside = list(entries)
+        except OSError as error:
+            if not above:
+                raise
+            excluded.append({"source": _as_text(above), "reason": f"{UNREAD} ({error.strerror})"})
+            continue
+        for entry in inside:
+            source = above + entry.name
+            is_folder, reason = _judged(entry, real_root)
+            if reason:
+                excluded.append({"source": _as_text(source) + "/" * is_folder, "reason": reason})
+            elif is_folder:
+                folders.append((source + "/", entry.path))
+            else:
+                files.append(source)
     return sorted(files), excluded
+
+
+def _judged(entry: os.DirEntry, real_root: str) -> tuple[bool, str]:
+    """Whether it is a folder, and why it is left alone, or ""."""
+    try:
+        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir()):
+            reason = _why_not_entered(entry)
+            return True, f"{reason}, not entered" if reason else ""
+        return False, _why_left_alone(entry, real_root)
+    except OSError as error:  # a link to where nobody may look
+        return False, f"{UNREAD} ({error.strerror})"
 
 
 def _why_not_entered(folder: os.DirEntry) -> str:

@@ -35,6 +35,7 @@ RATINGS = ("valence", "arousal")
 NUMBERS = (*BOX, EXPRESSION, *RATINGS)
 LEFT_OUT = {8: "none", 9: "uncertain", 10: "no face"}
 NOT_RATED = -2.0
+MIN_BOX_PX, MAX_BOX_PX = 1, 1e6  # of a box's sides; of each of its four numbers, where no picture reaches
 
 
 def scan(root: Path, *, images: str = "Manually_Annotated_Images", landmarks: bool = False) -> Corpus:
@@ -69,7 +70,7 @@ def scan(root: Path, *, images: str = "Manually_Annotated_Images", landmarks: bo
     prefix = "" if images in ("", ".") else f"{images.rstrip('/')}/"
     rows["source"] = prefix + rows[PATH].str.replace("\\", "/", regex=False)
     files, left_alone = find_files(root)
-    numbers = rows[list(NUMBERS)].apply(pd.to_numeric, errors="coerce")
+    numbers = rows[list(NUMBERS)].apply(pd.to_numeric, errors="coerce").astype("float64")  # no rows: no type
     reason = _reasons(rows, numbers, set(files))
     good = (reason == "").to_numpy(dtype=bool)
     listed = set(rows["source"])
@@ -121,7 +122,11 @@ def _reasons(rows: pd.DataFrame, numbers: pd.DataFrame, files: set[str]) -> pd.S
             )
             for column in RATINGS
         },
-        "the box of the face is empty": (numbers["face_width"] <= 0) | (numbers["face_height"] <= 0),
+        **{
+            f"{column} is below {MIN_BOX_PX} pixel": numbers[column] < MIN_BOX_PX
+            for column in ("face_width", "face_height")
+        },
+        **{f"{column} is not in -{MAX_BOX_PX:g}..{MAX_BOX_PX:g}": numbers[column].abs() > MAX_BOX_PX for column in BOX},
         "no image file": ~suffix.isin(IMAGE_SUFFIXES),
         "no such file": ~rows["source"].isin(files),
     }

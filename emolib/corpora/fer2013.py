@@ -13,7 +13,9 @@ Sources: Goodfellow et al. 2013, arXiv 1307.0414; FER+: Barsoum et al. 2016, doi
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import math
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -30,6 +32,8 @@ FOLDER_OF = {"train": "train", "validation": "test", "test": "test"}  # split by
 VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 VOTE_COLUMNS = {"mad": "mad", "n_identical": "n_identical", **{name: f"votes_{name}" for name in VOTED}}
 VOTE_KEY = ["fer_label", "jpg"]  # two file names occur in two folders of emotions
+VOTERS = 10
+_MOST = {"mad": 255, "n_identical": math.inf, **dict.fromkeys(VOTED, VOTERS)}  # the largest number in a cell
 
 
 def scan(root: Path, *, hash_pixels: bool = False) -> Corpus:
@@ -51,7 +55,7 @@ def scan(root: Path, *, hash_pixels: bool = False) -> Corpus:
     Raises
     ------
     ValueError
-        The file of votes lacks a column or has two rows for an image.
+        The file of votes is broken, see `read_votes`.
     """
     files, excluded = find_files(root)
     rows = []
@@ -95,16 +99,56 @@ def pixel_hash(path: Path) -> str:
 
 
 def read_votes(path: Path) -> pd.DataFrame:
-    """The FER+ votes, indexed by emotion folder and file name, in the columns of `VOTE_COLUMNS`."""
-    table = pd.read_csv(path, encoding="utf-8-sig", keep_default_na=False, na_values=[""])
-    if missing := [column for column in (*VOTE_KEY, *VOTE_COLUMNS) if column not in table.columns]:
-        raise ValueError(f"{path}: column(s) {missing} missing, there are {list(table.columns)}")
+    """The FER+ votes, indexed by emotion folder and file name, in the columns of `VOTE_COLUMNS`; NaN: an empty cell.
+
+    Raises
+    ------
+    ValueError
+        No UTF-8, no CSV, a column that is missing or there twice, a line with more or fewer cells than the first, two
+        lines for an image, or a cell that holds no such number: `mad` lies in 0..255, votes are whole and in 0..10.
+    """
+    table = _cells(path)
     if (twice := table.duplicated(VOTE_KEY)).any():
         line = twice.idxmax()
-        raise ValueError(f"{path}, line {line + 2}: {'/'.join(table.loc[line, VOTE_KEY])} has votes already")
-    if text := [name for name in VOTE_COLUMNS if not pd.api.types.is_numeric_dtype(table[name])]:
-        raise ValueError(f"{path}: column(s) {text} hold something that is no number")
-    return table.set_index(VOTE_KEY)[list(VOTE_COLUMNS)].rename(columns=VOTE_COLUMNS).astype("float64")
+        raise ValueError(f"{path}, line {line}: {'/'.join(table.loc[line, VOTE_KEY])} has votes already")
+    votes = {name: _numbers(table[name], path) for name in VOTE_COLUMNS}
+    return table[VOTE_KEY].assign(**votes).set_index(VOTE_KEY).rename(columns=VOTE_COLUMNS)
+
+
+def _cells(path: Path) -> pd.DataFrame:
+    """The columns that are needed, as text, indexed by the line of the file."""
+    rows, lines = [], []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            for cells in filter(None, reader):
+                if len(cells) != len(header):
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}: {len(cells)} cells, the first line has {len(header)}"
+                    )
+                rows.append(cells)
+                lines.append(reader.line_num)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: no UTF-8 ({error})") from error
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: no CSV ({error})") from error
+    needed = [*VOTE_KEY, *VOTE_COLUMNS]
+    if wrong := [column for column in needed if header.count(column) != 1]:
+        raise ValueError(f"{path}: column(s) {wrong} missing or there twice, the first line has {header}")
+    return pd.DataFrame(rows, columns=header, index=lines, dtype="str")[needed]
+
+
+def _numbers(cells: pd.Series, path: Path) -> pd.Series:
+    """A column as float64, NaN where a cell is empty; only `mad` need not be whole."""
+    numbers, most = pd.to_numeric(cells, errors="coerce").astype("float64"), _MOST[cells.name]
+    whole = cells.name != "mad"
+    good = numbers.between(0, most) & ((numbers % 1 == 0) | (not whole))
+    if (wrong := (cells != "") & ~good).any():
+        line = wrong.idxmax()
+        allowed = f"a {'whole ' if whole else ''}number from 0{f' to {most}' if most < math.inf else ''}"
+        raise ValueError(f"{path}, line {line}, column {cells.name}: {cells[line]!r} found, {allowed} is allowed")
+    return numbers
 
 
 def _join(rows: list[dict], votes: pd.DataFrame) -> list[str]:

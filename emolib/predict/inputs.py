@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from emolib.corpora import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_files
+from emolib.corpora import IMAGE_SUFFIXES, UNREAD, VIDEO_SUFFIXES, find_files
 from emolib.predict.answers import Log, shown
 from emolib.predict.reading import NOT_READ
 from emolib.video import PILLOW_ERRORS
@@ -35,13 +35,18 @@ def expand(named: Iterable[str | Path], *, log: Log, leave_out: Path | None = No
     Parameters
     ----------
     named : files and folders.
-    log : gets as failures what is not there, folders without media and media that are left alone (links out of the
-        folder, names that are no UTF-8), and as notes linked folders.
+    log : gets as failures what is not there or cannot be read (folders inside of others too), folders without media
+        and media that are left alone (links out of the folder, names that are no UTF-8), and as notes linked folders.
     leave_out : a folder whose files are results: not looked at unless they, or a folder inside of it, are named.
     """
     found: dict[Path, Media] = {}
     for path in map(Path, named):
-        for media in _folder(path, log, leave_out) if path.is_dir() else _file(path, log):
+        try:
+            below = _folder(path, log, leave_out) if path.is_dir() else _file(path, log)
+        except OSError as error:  # also of asking what it is: a name too long, a folder above that may not be entered
+            log.failures.append((shown(path), f"{UNREAD} ({error.strerror})"))
+            continue
+        for media in below:
             found.setdefault(media.path.resolve(), media)
     return list(found.values())
 
@@ -55,18 +60,14 @@ def _file(path: Path, log: Log) -> list[Media]:
 
 
 def _folder(folder: Path, log: Log, leave_out: Path | None) -> list[Media]:
-    try:
-        files, left_alone = find_files(folder)
-    except OSError as error:
-        log.failures.append((shown(folder), f"cannot be read ({error.strerror})"))
-        return []
+    files, left_alone = find_files(folder)
     for entry in left_alone:
         name = entry["source"]
         if "hidden" in entry["reason"]:
             continue
-        if name.endswith("/"):
+        if name.endswith("/") and not entry["reason"].startswith(UNREAD):
             log.notes.append((shown(folder / name), entry["reason"]))
-        elif _kind(Path(name)):
+        elif name.endswith("/") or _kind(Path(name)):
             log.failures.append((shown(folder / name), entry["reason"]))
     paths = [folder / name for name in files]
     if leave_out is not None and not folder.resolve().is_relative_to(leave_out.resolve()):

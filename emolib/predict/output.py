@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import av
@@ -17,8 +18,10 @@ import pandas as pd
 from PIL import Image
 
 from emolib import provenance
+from emolib.predict.answers import shown
 from emolib.predict.drawing import annotate
 
+TABLES = "predictions"  # stem of the results' tables
 JPEG_QUALITY = 92
 MAX_STEM_BYTES = 180  # a name may have 255 bytes: room for a number, a suffix and the temporary name's additions
 _CLOCK_HZ = 90_000  # time stamps of the annotated video: fine enough for any frame rate
@@ -29,10 +32,17 @@ _X264 = {"crf": "22", "preset": "ultrafast"}
 class Folder:
     """Where results go; made if it is not there.
 
+    What is in it already is not replaced, but for what an earlier ``emolib predict`` wrote by its own account
+    (``predictions.json``).
+
     Parameters
     ----------
     path : the folder.
     inputs : files that are read, and so never written.
+
+    Attributes
+    ----------
+    earlier : names, as `answers.shown`, of the files there that earlier runs wrote.
     """
 
     def __init__(self, path: Path, *, inputs: Iterable[Path] = ()):
@@ -40,23 +50,43 @@ class Folder:
             raise NotADirectoryError(f"--out {path}: a file of this name is there, a folder is needed")
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._taken = {_folded(file.resolve()) for file in inputs}
+        there = {file: shown(file.name) for file in path.iterdir()}
+        self.earlier = _written_before(path) & set(there.values())
+        others = (path.resolve() / file.name for file, name in there.items() if name not in self.earlier)
+        self._taken = {_folded(file) for file in (*others, *(one.resolve() for one in inputs))}
 
     def name(self, stem: str, suffix: str) -> Path:
-        """A file that no input and no other result has, ``<stem><suffix>`` or ``<stem>-2<suffix>`` and so on.
+        """A file that no input, no other result and nobody else has; as `names`."""
+        [file] = self.names(stem, [suffix])
+        return file
+
+    def names(self, stem: str, suffixes: Sequence[str]) -> list[Path]:
+        """Such files ``<stem><suffix>``, or ``<stem>-2<suffix>`` and so on, of one number for all `suffixes`.
 
         Names that differ only in case or in the form of an accent count as the same, as on macOS and Windows.
         """
         stem = _shortened(stem)
-        number = 1
-        while True:
-            file = self.path / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
-            key = _folded(self.path.resolve() / file.name)
-            linked = _folded(file.resolve())  # a link left there must not lead to an input
-            if key not in self._taken and linked not in self._taken:
-                self._taken.add(key)
-                return file
-            number += 1
+        for number in count(1):
+            files = [self.path / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}" for suffix in suffixes]
+            keys = {_folded(self.path.resolve() / file.name) for file in files}
+            linked = {_folded(file.resolve()) for file in files}  # a link left there must not lead to an input
+            if self._taken.isdisjoint(keys | linked):
+                self._taken |= keys
+                return files
+
+
+def _written_before(folder: Path) -> set[str]:
+    """Names of the files that earlier runs say they wrote to `folder`: whatever else is there is somebody's own."""
+    names: set[str] = set()
+    for file in folder.glob(f"{TABLES}*.json"):
+        try:
+            about = json.loads(file.read_bytes())
+        except (OSError, ValueError):  # no JSON that can be read: not a run's
+            continue
+        if isinstance(about, dict) and {"schema_version", "emolib_version"} <= about.keys():
+            names |= {file.name, file.with_suffix(".csv").name, *about.get("earlier_files", [])}
+            names |= {name for source in about.get("sources", []) for name in source["files"].values()}
+    return names
 
 
 def _folded(path: Path) -> str:

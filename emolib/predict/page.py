@@ -16,7 +16,7 @@ from emolib import pages
 from emolib.posteriors import posterior_columns
 from emolib.predict import answers
 from emolib.predict.drawing import class_look
-from emolib.video import open_video
+from emolib.video import MediaError, open_video
 
 STRIP_FRAMES, LARGE_FRAMES = 10, 24  # pictures below the curves, and pictures with all posteriors beside
 STRIP_PX, LARGE_PX = 200, 420  # width of the two
@@ -88,9 +88,9 @@ def time_span(times: np.ndarray) -> tuple[float, float]:
 
     The middles of equal parts of the axis then lie over the middles of the strip's pictures.
     """
-    frame_s = float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-    frame_s = frame_s if frame_s > 0 else 1.0
-    return float(times[0]) - frame_s / 2, float(times[-1]) + frame_s / 2
+    start_s, end_s = float(times.min()), float(times.max())  # the times of a damaged video may run backwards
+    frame_s = (end_s - start_s) / (len(times) - 1) if end_s > start_s else 1.0
+    return start_s - frame_s / 2, end_s + frame_s / 2
 
 
 def charts(predictions: pd.DataFrame, classes: Sequence[str], *, span: tuple[float, float]) -> list[Chart]:
@@ -161,7 +161,7 @@ def _moment(rows: pd.DataFrame, classes: Sequence[str], uri: str) -> dict:
 
 
 def thumbnails(video: Path, positions: set[int]) -> dict[int, Image.Image]:
-    """Frames of a video by their positions, at most `LARGE_PX` wide."""
+    """Frames of a video by their positions, at most `LARGE_PX` wide; MediaError where it has not all of them."""
     found = {}
     for frame in open_video(video).frames(rgb=True):
         if frame.index in positions:
@@ -169,6 +169,8 @@ def thumbnails(video: Path, positions: set[int]) -> dict[int, Image.Image]:
             found[frame.index].thumbnail((LARGE_PX, 2 * LARGE_PX))
         if len(found) == len(positions):
             break
+    if len(found) < len(positions):
+        raise MediaError(video, f"only {len(found)} of {len(positions)} pictures of the page are in it")
     return found
 
 

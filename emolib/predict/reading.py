@@ -56,11 +56,11 @@ def read(path: str | Path) -> Picture:
         progressive) or `MAX_PIXELS` (anything else), or a side is longer than `video.MAX_STILL_SIDE`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MediaError(path, "no such file")
-    if path.stat().st_size == 0:
-        raise MediaError(path, "the file is empty")
     try:
+        if not path.is_file():
+            raise MediaError(path, "no such file")
+        if path.stat().st_size == 0:
+            raise MediaError(path, "the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on damaged EXIF, which is then passed over, and on sizes, checked below
             with path.open("rb") as stream, _open(stream) as image:  # no path: see `video.read_image_grey`
