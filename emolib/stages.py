@@ -79,7 +79,7 @@ def prepare_once(corpus: Corpus, *, guide_maps: Mapping[str, str] | None = None,
     folders = {name: runs.raw_path(folder) for name, folder in (guide_maps or {}).items()}
     path = runs.data_root() / "corpora" / f"{corpus.name}-{_store_key(corpus, folders, options)}"
     if not (path / "manifest.parquet").is_file():
-        preprocessing.prepare(corpus, path, guide_maps=folders, **options)
+        preprocessing.prepare(corpus, path, guide_maps=folders, resume=True, **options)
     return FrameStore.open(path)
 
 

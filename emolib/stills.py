@@ -164,7 +164,10 @@ def split_stills(
             continue
         rest = np.flatnonzero(part == "train")
         groups = group[rest] if len(np.unique(group[rest])) < len(rest) else None  # alone in its group: much faster
-        fold = stratified_folds(label[rest], n_folds=round(1 / share), seed=seed, groups=groups)
+        if groups is not None and len(np.unique(label[rest])) == 1:  # nothing to stratify: a second, not a minute
+            fold = dealt_folds(label[rest], groups, n_folds=round(1 / share), seed=seed)
+        else:
+            fold = stratified_folds(label[rest], n_folds=round(1 / share), seed=seed, groups=groups)
         part[rest[fold == 0]] = name
     part[(part == "validation") & np.isin(group, group[part == "test"])] = ""
     part[(part == "train") & np.isin(group, group[(part == "test") | (part == "validation")])] = ""
