@@ -253,6 +253,14 @@ def test_missing_files_are_named_with_what_there_is(project):
         study.load(write_study(project, changed("stages", "draw", "notebook", value="z")))
 
 
+def test_a_stage_is_called_as_the_numbered_notebook_calls_its_runs(project):
+    write_notebook(project / "notebooks" / "01_draw.ipynb", ["#", 'study = ""\nvariant = ""\nn = 1', "pass"])
+    assert study.load(write_study(project, changed("stages", "draw", "notebook", value="01_draw"))).jobs
+    other = changed("stages", value={"draw_part": {"notebook": "01_draw"}})
+    with pytest.raises(ValueError, match="stages.draw_part: notebook '01_draw' leaves runs of stage 'draw'; call"):
+        study.load(write_study(project, other))
+
+
 def test_a_notebook_without_variant_is_refused(project):
     write_notebook(project / "notebooks" / "a.ipynb", ["#", 'study = "x"\nn = 1', "pass"])
     with pytest.raises(ValueError, match="lacks 'variant'"):
