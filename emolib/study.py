@@ -167,7 +167,7 @@ def _expand_stage(
     check_name(stage, what=f"{path}: stage")
     notebook = project_root() / "notebooks" / f"{given['notebook']}.ipynb"
     if (parts := given["notebook"].partition("_"))[0].isdigit() and parts[2] != stage:  # as `stages.begin` names runs
-        raise ValueError(f"{where}: notebook {given['notebook']!r} leaves runs of stage {parts[2]!r}; call the stage so")
+        raise ValueError(f"{where}: notebook {given['notebook']!r} leaves runs of stage {parts[2]!r}; call it so")
     declared = notebooks.parameters_of(notebook)
     needs = _needs(where, given.get("needs") or [], above)
     shared = study_file.as_mapping(given.get("params"), f"{where}.params")
