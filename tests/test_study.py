@@ -257,7 +257,7 @@ def test_a_stage_is_called_as_the_numbered_notebook_calls_its_runs(project):
     write_notebook(project / "notebooks" / "01_draw.ipynb", ["#", 'study = ""\nvariant = ""\nn = 1', "pass"])
     assert study.load(write_study(project, changed("stages", "draw", "notebook", value="01_draw"))).jobs
     other = changed("stages", value={"draw_part": {"notebook": "01_draw"}})
-    with pytest.raises(ValueError, match="stages.draw_part: notebook '01_draw' leaves runs of stage 'draw'; call it so"):
+    with pytest.raises(ValueError, match="stages.draw_part: notebook '01_draw' leaves runs of stage 'draw'"):
         study.load(write_study(project, other))
 
 
