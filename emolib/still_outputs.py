@@ -205,6 +205,6 @@ def check_elsewhere(run: Upstream, store: FrameStore) -> None:
         raise ValueError(f"start_from: run '{name}' learned from {place}, of the same corpus, which is gone")
     theirs = FrameStore.open(path)
     stills = (of.array("image")[of.manifest["face_ok"].to_numpy()] for of in (theirs, store))
-    here, there = ({one.tobytes() for one in images} for images in stills)
+    here, there = (set(folds.pixel_digests(images)) for images in stills)
     if n := len(here & there):
         raise ValueError(f"start_from: run '{name}' learned from {place}, of whose stills {n:,} may be tested here")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,11 @@ def group_of(manifest: pd.DataFrame) -> np.ndarray:
     return manifest["duplicate_group" if "duplicate_group" in manifest else "subject"].to_numpy()
 
 
+def pixel_digests(images: Iterable[np.ndarray]) -> list[str]:
+    """A short text for each uint8 image of one size, equal where all pixels are."""
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images]
+
+
 def still_groups(images: np.ndarray, subject: Sequence[str]) -> np.ndarray:
     """Code of each still's group, int [N]: pixel-identical stills and stills of one subject are in one.
 
@@ -41,7 +46,7 @@ def still_groups(images: np.ndarray, subject: Sequence[str]) -> np.ndarray:
     images : uint8 [N, H, W], of stills with a face (all others are equally black)
     """
     person = pd.factorize(np.asarray(subject))[0]
-    pixels = pd.factorize(np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images]))
+    pixels = pd.factorize(np.array(pixel_digests(images)))
     size = person.max() + 1 + len(pixels[1])
     linked = coo_array((np.ones(len(person)), (person, person.max() + 1 + pixels[0])), shape=(size, size))
     return connected_components(linked, directed=False)[1][person]
