@@ -67,7 +67,7 @@ def run(
     loaded, jobs = studies.load_all(study_files)
     call = workflow.command(loaded, cores=cores, until=until, profile=profile, force=force, dry_run=dry_run)
     if dry_run:
-        raise typer.Exit(workflow.preview(jobs, call))
+        raise typer.Exit(workflow.preview(jobs, call, verbose=verbose))
     status, failed = workflow.run(loaded, jobs, call, verbose=verbose)
     for failure in failed:
         typer.echo(f"{failure.job.study}: {failure.job.name} failed: {failure.summary}  ({failure.where})", err=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from emolib.roots import project_root
+
 REFRESH_S = 1.0
 # Lines of papermill and the kernel that say nothing of how far a notebook is
 NOISE = re.compile(r"Ending Cell|(In|Out)put Notebook:|Executing notebook with|\[IPKernelApp\]|-*$")
@@ -31,24 +33,29 @@ class Progress:
     done: list[Key] = field(default_factory=list)
     failed: list[Key] = field(default_factory=list)
     running: list[Key] = field(default_factory=list)
+    reasons: dict[Key, str] = field(default_factory=dict)  # why each job runs, in Snakemake's words
     _of_id: dict[str, Key] = field(default_factory=dict)
     _rule: str = ""  # of the block that is being read
     _id: str = ""
+    _reason: str = ""
 
     def read(self, line: str) -> None:
         """Take one line into account."""
         if found := re.fullmatch(r"(?:local)?rule (.+):|Error in rule (.+):", line):
-            self._rule, self._id = found[1] or "", ""
+            self._rule, self._id, self._reason = found[1] or "", "", ""
         elif found := re.fullmatch(r"\s+jobid: (\d+)", line):
             self._id = found[1]
             if not self._rule:
                 self._end(found[1], self.failed)
+        elif found := re.fullmatch(r"\s+reason: (.+)", line):
+            self._reason = found[1]
         elif found := re.fullmatch(r"\s+wildcards: (.+)", line):
             wildcards = dict(pair.partition("=")[::2] for pair in found[1].split(", "))
             key = (wildcards.get("study", ""), f"{self._rule}/{wildcards.get('variant', '')}")
             if key in self.keys and self._id:
                 self._of_id[self._id] = key
                 self.running.append(key)
+                self.reasons[key] = self._reason
         elif found := re.fullmatch(r"Finished jobid: (\d+) \(Rule: .+\)", line):
             self._end(found[1], self.done)
         elif found := re.fullmatch(r"(\S+)\s+(\d+)", line):  # the table of job counts
@@ -91,6 +98,28 @@ def follow(title: str, child: subprocess.Popen, path: Path, logs: Mapping[Key, P
             if not ended:
                 time.sleep(REFRESH_S)
     return progress
+
+
+def short_reason(reason: str) -> str:
+    """Why a job runs, in a few words, from Snakemake's `reason`, which names every file by its whole path."""
+    short = []
+    for part in reason.split("; "):
+        kind, _, files = part.partition(": ")
+        names = [
+            re.sub(r".*/\.done/", "", name).removeprefix(f"{project_root()}/") for name in files.split(", ") if name
+        ]
+        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        if kind.startswith("Missing output files"):
+            short.append("not run yet")
+        elif kind.startswith("Updated input files"):
+            short.append(f"changed: {listed}")
+        elif kind.startswith("Input files updated by another job"):
+            short.append(f"after {listed}")
+        elif kind.startswith("Params have changed"):
+            short.append("parameters changed")
+        else:
+            short.append(kind.lower())
+    return "; ".join(short)
 
 
 def last_words(log: Path) -> str:

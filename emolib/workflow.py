@@ -167,10 +167,26 @@ def _locked(study: str):
         raise ValueError(f"study {study}: another 'emolib run' is at work on it; wait for it or stop it") from error
 
 
-def preview(jobs: Jobs, call: Sequence[str]) -> int:
-    """Show what Snakemake would do (a `command` with ``dry_run``); returns its exit status."""
+def preview(jobs: Jobs, call: Sequence[str], *, verbose: bool = False) -> int:
+    """Show which jobs would run and why (`call`: a `command` with ``dry_run``); returns Snakemake's exit status.
+
+    Parameters
+    ----------
+    verbose : show Snakemake's own account, too, with all files of every job.
+    """
     drop_outdated_markers(jobs.values())
-    return subprocess.run(call, cwd=project_root(), env=_environment()).returncode
+    said = subprocess.run(
+        call, cwd=project_root(), env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if verbose or said.returncode:
+        print(said.stdout)
+    would = progress.Progress(frozenset(jobs))
+    for line in said.stdout.splitlines():
+        would.read(line)
+    for key in (key for key in jobs if key in would.reasons):
+        print(f"{key[0]}: {key[1]}  ({progress.short_reason(would.reasons[key])})")
+    print(f"{len(would.reasons)} of {len(jobs)} jobs would run")
+    return said.returncode
 
 
 def _environment() -> dict[str, str]:

@@ -31,9 +31,7 @@ BESIDE = {"study": "beside", "stages": {"draw": {"notebook": "a", "params": {"fu
 
 def would_run(shown):
     """Jobs that a dry run named."""
-    text = shown.stdout + shown.stderr
-    found = re.findall(r"^(?:local)?rule (.+):$(?:\n .*)*?\n +wildcards: study=(.+), variant=(.+)$", text, re.M)
-    return {f"{study}: {stage}/{variant}" for stage, study, variant in found}
+    return set(re.findall(r"^(\w+: \w+/[\w.]+)  \(.+\)$", shown.stdout, re.M))
 
 
 def times(loaded):
@@ -97,6 +95,7 @@ def test_only_what_changed_runs_again(project, monkeypatch):
     module = project / "emolib" / "labels.py"
     module.write_text(module.read_text() + "# changed\n")
     assert would_run_if(lambda stages: None) == behind_draw, "only notebook b imports labels"
+    assert "(changed: emolib/labels.py)" in emolib("run", str(file), "--dry-run").stdout
     module.write_text(module.read_text().removesuffix("# changed\n"))
 
     # The same computation again outdates nothing that was made from it; another one does, also when cut short there.
@@ -259,7 +258,11 @@ def test_a_profile_is_a_name_or_a_folder(project, tmp_path):
 def test_a_dry_run_names_the_jobs_and_makes_nothing(project):
     shown = emolib("run", str(project / "params" / "mini.yaml"), "--dry-run", "--until", "scale/one")
     assert shown.returncode == 0, shown.stderr
-    assert would_run(shown) == {"mini: draw/main", "mini: scale/one"}
+    assert shown.stdout.splitlines() == [
+        "mini: draw/main  (not run yet)",
+        "mini: scale/one  (not run yet; after draw/main)",
+        "2 of 5 jobs would run",
+    ]
     assert not list((project / "data" / "runs" / "mini").glob("*/*.ipynb")) and not (project / "reports").exists()
 
 
