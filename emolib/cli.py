@@ -43,6 +43,12 @@ def _one_line_errors(function: Callable) -> Callable:
     return wrapped
 
 
+def _stop_as_with_ctrl_c() -> None:
+    """Let SIGTERM (kill, timeout, a cluster's time limit) and SIGINT in the background end a command as Ctrl-C does."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 @app.command()
 @_one_line_errors
 def run(
@@ -62,8 +68,7 @@ def run(
     from emolib import study as studies
     from emolib import workflow
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # both as Ctrl-C, also in the background: Snakemake and its jobs end
-        signal.signal(number, signal.default_int_handler)
+    _stop_as_with_ctrl_c()  # Snakemake and its jobs end
     loaded, jobs = studies.load_all(study_files)
     call = workflow.command(loaded, cores=cores, until=until, profile=profile, force=force, dry_run=dry_run)
     if dry_run:
@@ -138,6 +143,7 @@ def predict(
     """Say which emotions the faces in pictures and videos show; exit code 1 when a file failed."""
     from emolib.predict import command
 
+    _stop_as_with_ctrl_c()  # the tables are written
     status = command.run(
         inputs or [],
         weights=weights,

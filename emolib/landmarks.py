@@ -37,6 +37,8 @@ _TEMPLATE = {
 _TEMPLATE_POINTS = np.array(list(_TEMPLATE))
 _TEMPLATE_SHARES = np.array(list(_TEMPLATE.values()))
 _MAX_SUPERSAMPLING = 16
+_LONGEST_SOURCE_PX = 32_767  # OpenCV warps shorter ones only
+_CORNERS = np.array([[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]])  # of the crop, in shares of its side
 
 # Side of dlib's box over (distance of the eyes + distance of eyes and mouth): chosen among 1.04, 1.08 and 1.12 for the
 # least distance to landmarks from dlib's own boxes, over five clips.
@@ -103,6 +105,12 @@ def crop(grey: np.ndarray, transform: np.ndarray, *, size_px: int) -> np.ndarray
     # Pixel centres lie at whole numbers, shares count from the crop's edge: hence the half pixel.
     scaled = transform * fine
     scaled[:, 2] -= 0.5
+    if max(grey.shape) >= _LONGEST_SOURCE_PX:  # then OpenCV gets what lies around the square only
+        corners = cv2.transform(_CORNERS, cv2.invertAffineTransform(transform))[0]
+        first = np.clip(np.floor(corners.min(axis=0)) - 2, 0, np.array(grey.shape[::-1]) - 1).astype(int)
+        last = np.clip(np.ceil(corners.max(axis=0)) + 2, first, grey.shape[::-1]).astype(int)
+        grey = np.ascontiguousarray(grey[first[1] : last[1] + 1, first[0] : last[0] + 1])
+        scaled[:, 2] += scaled[:, :2] @ first
     warped = cv2.warpAffine(grey, scaled, (fine, fine), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return warped if fine == size_px else cv2.resize(warped, (size_px, size_px), interpolation=cv2.INTER_AREA)
 

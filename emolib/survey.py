@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-import av
 import numpy as np
 import pandas as pd
 
@@ -80,12 +79,11 @@ def durations(corpus: Corpus) -> pd.DataFrame:
     """
     rows = []
     for one in corpus.sources.itertuples():
-        path, duration_s, rate_hz, note = corpus.root / one.source, np.nan, np.nan, ""
+        duration_s, rate_hz, note = np.nan, np.nan, ""
         try:
-            rate_hz = open_video(path).frame_rate_hz
-            with av.open(str(path)) as container:
-                duration_s = container.duration / av.time_base if container.duration else np.nan
-        except (MediaError, av.FFmpegError) as error:
+            opened = open_video(corpus.root / one.source)
+            duration_s, rate_hz = opened.declared_s, opened.frame_rate_hz
+        except MediaError as error:
             note = str(error)
         rows.append((one.video, one.subject, duration_s, rate_hz, note))
     table = pd.DataFrame(rows, columns=["video", "subject", "duration_s", "frame_rate_hz", "note"])

@@ -68,6 +68,7 @@ class Video:
     ----------
     frame_rate_hz : the average frame rate that the file states; NaN where it states none.
     n_declared : number of frames that the file states; 0 where it states none.
+    declared_s : duration that the file states, in seconds; NaN where it states none.
     n_decoded : frames decoded up to now.
     duration_s : from the first to the end of the last frame decoded up to now.
     notes : what was wrong with the file without stopping it; complete when `frames` is exhausted.
@@ -76,6 +77,7 @@ class Video:
     path: Path
     frame_rate_hz: float = float("nan")
     n_declared: int = 0
+    declared_s: float = float("nan")
     n_decoded: int = 0
     duration_s: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -102,7 +104,7 @@ class Video:
         n_corrupt = n_untimed = 0
         first_s = None
         try:
-            with av.open(str(self.path), metadata_errors=_TAGS) as container:
+            with av.open(local(self.path), metadata_errors=_TAGS) as container:
                 stream = _video_stream(container, self.path)
                 stream.codec_context.thread_count = decoder_threads
                 stream.thread_type = "AUTO"
@@ -151,7 +153,8 @@ def open_video(path: str | Path) -> Video:
     with _open(path) as container:
         stream = _video_stream(container, path)
         rate = stream.average_rate or stream.guessed_rate
-        return Video(path, float(rate) if rate else float("nan"), stream.frames)
+        duration_s = container.duration / av.time_base if container.duration else float("nan")
+        return Video(path, float(rate) if rate else float("nan"), stream.frames, duration_s)
 
 
 def read_audio(path: str | Path, *, sample_rate_hz: int) -> np.ndarray:
@@ -203,7 +206,7 @@ def read_image_grey(path: str | Path) -> np.ndarray:
             if image.width * image.height > MAX_STILL_PIXELS:
                 raise MediaError(path, f"{image.width}x{image.height} pixels, at most {MAX_STILL_PIXELS} are allowed")
             check_sides(path, image.size)
-            return _still_grey(ImageOps.exif_transpose(image))
+            return np.array(eight_bit(image).convert("L"))
     except MediaError:
         raise
     except UnidentifiedImageError as error:
@@ -218,16 +221,24 @@ def check_sides(path: str | Path, size: tuple[int, int]) -> None:
         raise MediaError(path, f"{size[0]}x{size[1]} pixels, a side of at most {MAX_STILL_SIDE:,} is allowed")
 
 
-def _still_grey(image: Image.Image) -> np.ndarray:
+def eight_bit(image: Image.Image) -> Image.Image:
+    """A picture of any mode in mode RGB, or L where it has that: upright as EXIF says, transparency on white."""
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
+        values = np.asarray(image)
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
         # Pillow opens 16-bit files as I;16 or I; a float file states no range, so it has to be 0 to 1 or 0 to 255.
-        full = 65535.0 if image.mode.startswith("I") else (1.0 if values.max(initial=0) <= 1 else 255.0)
-        return np.clip(np.rint(values * (255 / full)), 0, 255).astype(np.uint8)
+        full = 65535 if image.mode.startswith("I") else 1 if values.max(initial=0) <= 1 else 255
+        return Image.fromarray(cv2.convertScaleAbs(np.clip(values, 0, full), alpha=255 / full))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB").convert("L") if image.mode != "L" else image)
+    return image if image.mode == "L" else image.convert("RGB")
+
+
+def local(path: Path) -> str:
+    """`path` as FFmpeg takes it for a file: what stands before a colon in a relative one names a protocol, as http."""
+    return str(path.absolute())
 
 
 def _open(path: Path):
@@ -236,7 +247,7 @@ def _open(path: Path):
             raise MediaError(path, "no such file")
         if path.stat().st_size == 0:
             raise MediaError(path, "the file is empty")
-        container = av.open(str(path), metadata_errors=_TAGS)
+        container = av.open(local(path), metadata_errors=_TAGS)
     except (av.FFmpegError, EOFError) as error:
         raise MediaError(path, f"not a media file, or broken ({_reason(error)})") from error
     except OSError as error:  # a folder above it may not be entered

@@ -147,6 +147,23 @@ def test_a_level_crop_is_the_mean_of_the_pixels_that_it_covers(factor):
     assert np.abs(landmarks.crop(grey, transform, size_px=48) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("x", [20, 16_000, 33_980])  # at the left edge, inside, and at the right edge
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_crop_of_a_picture_longer_than_opencv_warps(x, turned):
+    part = np.random.default_rng(0).integers(0, 256, (120, 160), dtype=np.uint8)
+    wide = np.full((120, 34_000), 90, np.uint8)
+    first = int(np.clip(x - 80, 0, wide.shape[1] - 160))
+    wide[:, first : first + 160] = part
+    transform = np.array([[0.012, 0.004, 0.5 - 0.012 * x - 0.004 * 60], [-0.004, 0.012, 0.5 + 0.004 * x - 0.012 * 60]])
+    of_part = transform.copy()
+    of_part[:, 2] += transform[:, :2] @ (first, 0)
+    if turned:
+        wide, part = wide.T.copy(), part.T.copy()
+        transform, of_part = (one[:, [1, 0, 2]] for one in (transform, of_part))
+    expected = landmarks.crop(part, of_part, size_px=48).astype(int)
+    assert np.abs(landmarks.crop(wide, transform, size_px=48) - expected).max() <= 2
+
+
 def test_points_and_pixels_move_alike(face):
     grey = np.zeros_like(face[0])
     x, y = np.rint(face[1][30]).astype(int)

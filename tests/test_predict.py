@@ -118,6 +118,15 @@ def test_a_large_picture_is_read_at_a_fraction(tmp_path, monkeypatch, name, opti
     assert np.abs(picture.grey.astype(int) - small).mean() < 3
 
 
+def test_a_phones_jpeg_with_a_preview_behind_it_is_a_jpeg(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "WORKING_PIXELS", RAMP.size // 8)
+    monkeypatch.setattr(reading, "MAX_PIXELS", RAMP.size - 1)
+    path = save(tmp_path / "phone.jpg", RAMP, format="MPO", save_all=True, append_images=[Image.fromarray(RAMP // 2)])
+    assert Image.open(path).format == "MPO"
+    picture = reading.read(path)
+    assert picture.reduction == 4 and picture.note == "128x96 pixels, read at 1/4"
+
+
 def header_of_png(width: int, height: int) -> bytes:
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = b"IDAT" + zlib.compress(b"\0" * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,6 +136,24 @@ def test_a_run_that_ends_early_leaves_tables_of_what_was_finished(media, weights
     assert [one["answers"][0]["emotion"] for one in about["sources"]] == table["emotion"].tolist()
 
 
+def test_what_a_cluster_kills_leaves_its_tables(media, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(look, "video", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        result = call(media, "--weights", weights, "--out", tmp_path / "out", "--no-detect")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    about = json.loads((tmp_path / "out" / "predictions.json").read_text("utf-8"))
+    assert result.exit_code != 0 and len(about["sources"]) == 2 and about["complete"] is False
+
+
+def test_results_below_a_folder_with_a_colon(media, weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call(media / "clip.mp4", "--weights", weights, "--out", "at12:30", "--no-detect").exit_code == 0
+    assert list((tmp_path / "at12:30").glob("*.annotated.mp4")) and list((tmp_path / "at12:30").glob("*.html"))
+
+
 def test_files_of_ones_own_survive_the_first_and_the_second_run(media, weights):
     out = media.parent / "talks"
     out.mkdir()
@@ -192,6 +211,8 @@ def test_results_inside_of_what_is_read_are_not_read_again(media, weights):
         (["{media}", "--out", "{media}"], "choose another folder"),
         (["{media}/a.png", "--out", "{media}/notes.txt"], "a folder is needed"),
         (["{media}/a.png", "--camera", "front"], "--camera"),
+        (["{media}/a.png", "--seconds", "3"], "--seconds is for a webcam"),
+        (["{media}/a.png", "--all-faces", "--no-detect"], "a ready face crop has one face"),
     ],
 )
 def test_errors_of_usage_are_one_line_and_exit_code_2(media, weights, arguments, message):

@@ -163,6 +163,16 @@ def test_a_text_is_no_video_though_ffmpeg_would_draw_it(tmp_path):
         open_video(tmp_path / "notes.txt")
 
 
+@pytest.mark.parametrize("name", ["http:127.0.0.1:9.mp4", "2026-01-01T12:30:00.mp4", "concat:a.mp4"])
+def test_a_name_with_a_colon_is_a_file_not_a_protocol_of_ffmpeg(tmp_path, monkeypatch, name):
+    write_video(tmp_path / "plain.mp4", [rgb(RAMP)] * 3).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    opened = open_video(name)
+    assert len(list(opened.frames())) == 3 and opened.declared_s == pytest.approx(3 / 25)
+    with pytest.raises(MediaError, match="no audio track"):
+        read_audio(name, sample_rate_hz=8000)
+
+
 def test_a_file_in_a_folder_that_may_not_be_entered_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "is_file", refuse)  # tests may run as root, whom no mode stops
     for read in (open_video, lambda path: read_audio(path, sample_rate_hz=16000), reading.read):

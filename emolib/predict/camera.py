@@ -23,7 +23,7 @@ SAY_EVERY_S = 1.0
 
 @contextmanager
 def asked_to_stop() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that the frame at hand is finished; a second Ctrl-C interrupts.
+    """An event that the first Ctrl-C or SIGTERM sets, so that the frame at hand is finished; a second one interrupts.
 
     Python handles signals in its main thread only: elsewhere nothing sets the event.
     """
@@ -33,14 +33,18 @@ def asked_to_stop() -> Iterator[threading.Event]:
         return
 
     def ask(*_) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in before:
+            signal.signal(number, signal.default_int_handler)
         asked.set()
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for number in before:
+            signal.signal(number, ask)
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def frames(number: int, *, seconds: float | None = None) -> Iterator[Frame]:

@@ -94,6 +94,10 @@ def run(
         raise ValueError("nothing to look at: name pictures, folders or videos, or a camera (--camera 0)")
     if frame_step < 1:
         raise ValueError(f"--frame-step {frame_step}: at least 1 is allowed")
+    if seconds is not None and camera_number is None:
+        raise ValueError("--seconds is for a webcam: name one (--camera 0)")
+    if all_faces and not detect:
+        raise ValueError("--all-faces with --no-detect: a ready face crop has one face")
     # realpath: a name that cannot be asked for is a failure of its own, later
     if out is not None and (mixed := [p for p in named if os.path.realpath(p) == os.path.realpath(out) and p.is_dir()]):
         raise ValueError(f"--out {out}: results would lie among the pictures of {mixed[0]}; choose another folder")

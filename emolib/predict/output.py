@@ -20,6 +20,7 @@ from PIL import Image
 from emolib import provenance
 from emolib.predict.answers import shown
 from emolib.predict.drawing import annotate
+from emolib.video import local
 
 TABLES = "predictions"  # stem of the results' tables
 JPEG_QUALITY = 92
@@ -161,7 +162,7 @@ def write_video(file: Path, pictures: Iterable[tuple[float, np.ndarray]], *, fra
         cannot hold; a picture of another size than the first is scaled to it.
     frame_rate_hz : what the header states; NaN for 30.
     """
-    with replacing(file) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with replacing(file) as temporary, av.open(local(temporary), "w", format="mp4") as container:
         rate = Fraction(frame_rate_hz).limit_denominator(1001) if frame_rate_hz > 0 else 30
         stream = container.add_stream("libx264", rate=rate, options=_X264)
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, _CLOCK_HZ)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from emolib.video import PILLOW_ERRORS, MediaError, check_sides
+from emolib.video import PILLOW_ERRORS, MediaError, check_sides, eight_bit
 
 # A picture is read at 1/2, 1/3, ... of its size where it has more pixels than this: its faces stay far above 48 pixels.
 WORKING_PIXELS = 25_000_000
@@ -20,6 +19,7 @@ WORKING_PIXELS = 25_000_000
 # JPEG and all other formats have to be decoded whole.
 MAX_PIXELS, MAX_JPEG_PIXELS = 100_000_000, 1_500_000_000
 _DRAFTS = (8, 4, 2)
+_JPEG = ("JPEG", "MPO")  # MPO: with a second picture behind it, as phones add for their previews and for HDR
 NOT_READ = frozenset({".heic", ".heif"})  # the format of many phones: Pillow has no decoder for it
 
 
@@ -89,7 +89,7 @@ def _open(stream: BinaryIO) -> Image.Image:
 
 def _read(path: Path, image: Image.Image) -> Picture:
     size, pixels = f"{image.width}x{image.height}", image.width * image.height
-    by_blocks = image.format == "JPEG" and not image.info.get("progressive")
+    by_blocks = image.format in _JPEG and not image.info.get("progressive")
     limit = MAX_JPEG_PIXELS if by_blocks else MAX_PIXELS
     if pixels > limit:
         kind = "a JPEG that is not progressive" if by_blocks else "this format"
@@ -100,23 +100,11 @@ def _read(path: Path, image: Image.Image) -> Picture:
     if by_blocks and wanted > 1:
         reduction = next(k for k in reversed(_DRAFTS) if k >= wanted or k == _DRAFTS[0])
         image.draft(image.mode, (image.width // reduction, image.height // reduction))
-    notes = [f"first of {n} frames"] if (n := getattr(image, "n_frames", 1)) > 1 else []
-    upright = _rgb(ImageOps.exif_transpose(image))
+    animated = image.format not in _JPEG and (n := getattr(image, "n_frames", 1)) > 1
+    notes = [f"first of {n} frames"] if animated else []
+    upright = eight_bit(image).convert("RGB")
     if (rest := math.ceil(math.sqrt(upright.width * upright.height / WORKING_PIXELS))) > 1:
         reduction, upright = reduction * rest, upright.reduce(rest)
     if reduction > 1:
         notes.append(f"{size} pixels, read at 1/{reduction}")
     return Picture(np.asarray(upright), reduction, "; ".join(notes))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        # as `video.read_image_grey`: a float file states no range, so it has to be 0 to 1 or 0 to 255
-        full = 65535 if image.mode.startswith("I") else 1 if values.max(initial=0) <= 1 else 255
-        image = Image.fromarray(cv2.convertScaleAbs(np.clip(values, 0, full), alpha=255 / full))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
