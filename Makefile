@@ -51,7 +51,7 @@ $(INSTALLED)-run $(INSTALLED)-lab $(INSTALLED)-test: pyproject.toml requirements
 report: setup ## the embedded corpus from nothing to reports/demo/index.html
 	$(BIN)/emolib run params/demo.yaml
 
-studies: setup ## the twins of system A's studies on the embedded corpus, in one go
+studies: setup ## every study of the embedded corpus (params/embedded_*.yaml), in one go
 	$(BIN)/emolib run params/embedded_*.yaml
 
 test: lint unit notebooks ## ruff, notebooks without outputs, pytest, nbval over all notebooks

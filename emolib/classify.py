@@ -239,7 +239,7 @@ def find(name_or_path: str | Path) -> Path:
     raise FileNotFoundError(
         f"weights {str(name_or_path)!r}: neither shipped (there are: {', '.join(shipped_names()) or 'none yet'}), "
         f"nor a file, nor a run's folder with {WEIGHTS_FILE}. Name a file or a folder with --weights, or train "
-        "and ship one: `emolib ship RUN_FOLDER --name NAME`"
+        "and ship one: `emolib ship RUN_FOLDER --name NAME --crop CROP --trained-on WORDS`"
     )
 
 

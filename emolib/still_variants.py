@@ -18,10 +18,11 @@ import pandas as pd
 from emolib import posteriors
 from emolib.runs import Upstream
 
-# With what notebook 02 takes where nothing is said; notebook 13, which has only the last, always evaluates like that.
+# With what notebook 02 takes where nothing is said; notebook 13 has `near_copies` and the last, and else evaluates so.
 OF_EVALUATION = {
     "protocol": "nested",
     "keep_duplicates_together": True,
+    "near_copies": False,
     "n_folds": 0,
     "used_splits": [],
     "max_pictures": 0,
@@ -79,8 +80,10 @@ class StillVariant:
 
     @property
     def copies(self) -> str:
-        """Whether copies of a tested still may have been learned from: "kept together" or "ANYWHERE"."""
-        return "kept together" if self.evaluation["keep_duplicates_together"] else "ANYWHERE"
+        """Where copies of a tested still may be: "kept together" with it (or also near ones), or "ANYWHERE"."""
+        if not self.evaluation["keep_duplicates_together"]:
+            return "ANYWHERE"
+        return "near ones, too, kept together" if self.evaluation["near_copies"] else "kept together"
 
     @property
     def label(self) -> np.ndarray:

@@ -7,11 +7,17 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+# Least correlations of two stills of one photograph: of 32 pairs of FER-2013 that these found, drawn at random, all are
+# one photograph to the eye.
+NEAR_THUMBNAIL, NEAR_PIXELS = 0.97, 0.9
+_AT_ONCE = 1024  # stills compared with all others, and pairs looked at, at a time
 
 
 class MissingClassWarning(UserWarning):
@@ -38,17 +44,50 @@ def pixel_digests(images: Iterable[np.ndarray]) -> list[str]:
     return [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images]
 
 
-def still_groups(images: np.ndarray, subject: Sequence[str]) -> np.ndarray:
+def near_copies(images: np.ndarray) -> np.ndarray:
+    """Pairs of stills that show one photograph, encoded, shifted or marked differently: int [P, 2], each once.
+
+    Two are a pair where their thumbnails (12 x 12 means) correlate by at least `NEAR_THUMBNAIL`, and all their pixels
+    by at least `NEAR_PIXELS`. All pairs are compared: 32,000 stills take five seconds.
+
+    Parameters
+    ----------
+    images : uint8 [N, H, W]; one that is of a single grey has no copy.
+    """
+    thumbnails = _standardised([cv2.resize(image, (12, 12), interpolation=cv2.INTER_AREA) for image in images])
+    found = []
+    for first in range(0, len(images), _AT_ONCE):
+        alike = thumbnails[first : first + _AT_ONCE] @ thumbnails[first:].T
+        one, other = (where + first for where in np.nonzero(np.triu(alike >= NEAR_THUMBNAIL, k=1)))
+        for part in range(0, len(one), _AT_ONCE):
+            pair = one[part : part + _AT_ONCE], other[part : part + _AT_ONCE]
+            same = (_standardised(images[pair[0]]) * _standardised(images[pair[1]])).sum(axis=1) >= NEAR_PIXELS
+            found.append(np.stack(pair, axis=1)[same])
+    return np.concatenate([np.empty((0, 2), np.int64), *found])
+
+
+def _standardised(images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """float32 [N, pixels], mean 0 and length 1, so that a product is a correlation; zeros for a single grey."""
+    flat = np.asarray(images, np.float32).reshape(len(images), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+
+
+def still_groups(images: np.ndarray, subject: Sequence[str], *, near: bool = False) -> np.ndarray:
     """Code of each still's group, int [N]: pixel-identical stills and stills of one subject are in one.
 
     Parameters
     ----------
     images : uint8 [N, H, W], of stills with a face (all others are equally black)
+    near : `near_copies` are in one group, too.
     """
     person = pd.factorize(np.asarray(subject))[0]
     pixels = pd.factorize(np.array(pixel_digests(images)))
     size = person.max() + 1 + len(pixels[1])
-    linked = coo_array((np.ones(len(person)), (person, person.max() + 1 + pixels[0])), shape=(size, size))
+    pairs = np.stack([person, person.max() + 1 + pixels[0]], axis=1)
+    if near:
+        pairs = np.concatenate([pairs, person[near_copies(images)]])
+    linked = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(size, size))
     return connected_components(linked, directed=False)[1][person]
 
 

@@ -13,6 +13,7 @@ says nothing of others; it has no test.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -88,14 +89,14 @@ def _drawn(label: np.ndarray, group: np.ndarray, *, n: int, seed: int) -> np.nda
     return np.isin(group, kept["group"])
 
 
-def with_groups(manifest: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
+def with_groups(manifest: pd.DataFrame, images: np.ndarray, *, near_copies: bool = False) -> pd.DataFrame:
     """The manifest with `duplicate_group`, int: pixel-identical stills, and stills of one subject, are in one.
 
-    A still without a face is alone in its own.
+    With `near_copies` also stills that show one photograph (`folds.near_copies`). A still without a face is alone.
     """
     face = manifest["face_ok"].to_numpy()
     group = np.arange(len(manifest)) + len(manifest)
-    group[face] = folds.still_groups(images[face], manifest["subject"].to_numpy()[face])
+    group[face] = folds.still_groups(images[face], manifest["subject"].to_numpy()[face], near=near_copies)
     return manifest.assign(duplicate_group=group)
 
 
@@ -193,14 +194,30 @@ def start_state(
     file = upstream.folder / "weights.safetensors"
     if not file.is_file():
         raise FileNotFoundError(f"{file}: there are models of folds alone; make that run with complete = True")
+    state = starting(file, model=model, classes=classes)
+    network = models.build(model, len(classes))
+    return state, models.load_transfer(network, state, skip=(network.last_layer,))
+
+
+def starting(file: Path | None, *, model: str, classes: Sequence[str]) -> dict[str, Tensor] | None:
+    """The weights in `file` to start a network of `classes` from: without the last layer where its classes are others.
+
+    None where `file` is None.
+
+    Raises
+    ------
+    ValueError
+        The weights are of another network.
+    """
+    if file is None:
+        return None
     weights = models.load_weights(file)
     if weights.model != model:
         raise ValueError(f"start_from: {file} is of network {weights.model!r}, {model!r} is allowed here")
-    network = models.build(model, len(classes))
-    state = weights.state
-    if list(weights.classes) != list(classes):
-        state = {name: tensor for name, tensor in state.items() if not name.startswith(f"{network.last_layer}.")}
-    return state, models.load_transfer(network, state, skip=(network.last_layer,))
+    if list(weights.classes) == list(classes):
+        return weights.state
+    last = f"{models.build(model, len(classes)).last_layer}."
+    return {name: tensor for name, tensor in weights.state.items() if not name.startswith(last)}
 
 
 def predict(

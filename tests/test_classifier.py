@@ -12,8 +12,8 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from emolib import models, posteriors, runs, still_outputs
-from emolib.classifier import Augmentation, ClassifierRecipe, distil, fit, parts, targets, views
+from emolib import labels, models, posteriors, runs, still_outputs, stills_training
+from emolib.classifier import Augmentation, ClassifierRecipe, distil, fit, parts, steps, targets, views
 from emolib.classifier.steps import Data, Task, epoch_order, train_epoch
 from emolib.training import Member
 
@@ -161,6 +161,14 @@ def test_votes_become_shares_of_the_seven_classes():
     np.testing.assert_allclose(shares[0], [0, 0, 0, 0, 0.4, 0, 0.6], atol=1e-7)
     np.testing.assert_allclose(shares[1], [0.75, 0.25, 0, 0, 0, 0, 0], atol=1e-7)
     assert np.isnan(shares[2:]).all() and shares.dtype == np.float32
+
+
+def test_votes_of_emotions_count_for_their_valence():
+    table = votes({"happiness": 9, "neutral": 1}, {"anger": 2, "contempt": 1, "surprise": 7}, {"surprise": 10})
+    shares = targets.vote_shares(table, label_space="valence3")
+    positive, neutral, negative = (labels.names("valence3").index(name) for name in ("positive", "neutral", "negative"))
+    assert shares[0, [positive, neutral, negative]].tolist() == pytest.approx([0.9, 0.1, 0.0])
+    assert shares[1, [positive, neutral, negative]].tolist() == [0.0, 0.0, 1.0] and np.isnan(shares[2]).all()
 
 
 def test_soft_targets_by_hand():
@@ -357,13 +365,38 @@ def test_last_keeps_the_last_and_best_the_best(data, member):
 
 
 def test_the_loss_weighs_rare_classes_more(data, member):
-    plain, weighed = (
-        dataclasses.replace(PLAIN, epochs=1, learning_rate=1e-9, balance=name) for name in ("none", "loss")
+    logits, target = torch.tensor([[2.0, 0, 0], [0, 1, 0]]), torch.tensor([[1.0, 0, 0], [0, 0, 1]])
+    weight = torch.tensor([0.5, 1.0, 2.0])
+    task = Task(None, None, None, member, PLAIN, class_weight=weight)
+    of_each = -(target * logits.log_softmax(1) * weight).sum(1)
+    assert task.loss(logits, target, None).item() == pytest.approx(of_each.mean().item())
+    plain, even = (
+        dataclasses.replace(PLAIN, epochs=1, learning_rate=1e-9, balance=name, balance_power=0.0)
+        for name in ("none", "loss")
     )
-    losses = [fit(*data, member, recipe=recipe, **QUICK).history["train_loss"][0] for recipe in (plain, weighed)]
-    assert losses[0] != losses[1]
-    even = dataclasses.replace(weighed, balance_power=0.0)
-    assert fit(*data, member, recipe=even, **QUICK).history["train_loss"][0] == pytest.approx(losses[0], rel=1e-6)
+    losses = [fit(*data, member, recipe=recipe, **QUICK).history["train_loss"][0] for recipe in (plain, even)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_a_start_of_other_classes_lends_no_last_layer(tmp_path):
+    file = tmp_path / "weights.safetensors"
+    classes = labels.names("fer7")
+    models.save_weights(file, models.build("plain_cnn", 7).state_dict(), model="plain_cnn", classes=classes)
+    assert "classifier.weight" in stills_training.starting(file, model="plain_cnn", classes=classes)
+    other = stills_training.starting(file, model="plain_cnn", classes=labels.names("affectnet7"))
+    assert len(other) > 4 and not any(name.startswith("classifier.") for name in other)
+    assert stills_training.starting(None, model="plain_cnn", classes=classes) is None
+    with pytest.raises(ValueError, match=r"weights\.safetensors is of network 'plain_cnn', 'vgg' is allowed"):
+        stills_training.starting(file, model="vgg", classes=classes)
+
+
+def test_answers_of_teachers_are_mixed_as_the_targets_are():
+    recipe = dataclasses.replace(PLAIN, cutmix_alpha=1.0, mix_share=1.0)
+    images = torch.rand(8, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    target = torch.eye(8)[:, :5]
+    answer = target.flip(1)
+    _, mixed_target, mixed_answer = steps.mixed(images, target, answer, recipe, seed=1)
+    assert not torch.equal(mixed_target, target) and torch.equal(mixed_answer, mixed_target.flip(1))
 
 
 @pytest.mark.parametrize(

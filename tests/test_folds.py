@@ -2,6 +2,7 @@
 
 import warnings
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,6 +121,22 @@ def test_equal_pixels_and_equal_people_are_one_group():
     images[[0, 1, 2, 3, 4], 0, 0] = [1, 2, 1, 3, 4]
     group = folds.still_groups(images, ["a", "b", "c", "c", "d"])  # 0 = 2 by pixels, 2 = 3 by person
     assert group[0] == group[2] == group[3] and len({group[0], group[1], group[4]}) == 3
+
+
+def test_one_photograph_encoded_or_shifted_is_a_near_copy():
+    rng = np.random.default_rng(0)
+    images = np.stack([cv2.resize(rng.integers(0, 256, (6, 6), dtype=np.uint8), (48, 48)) for _ in range(40)])
+    recoded = cv2.imdecode(cv2.imencode(".jpg", images[3], [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_GRAYSCALE)
+    lighter = np.clip(images[5] * 0.7 + 50, 0, 255).astype(np.uint8)
+    shifted = np.roll(images[7], 1, axis=1)
+    grey = np.full((2, 48, 48), 90, np.uint8)
+    images = np.concatenate([images, [recoded, lighter, shifted], grey])
+    assert folds.near_copies(images).tolist() == [[3, 40], [5, 41], [7, 42]]
+    assert folds.near_copies(images[:1]).shape == (0, 2)
+    people = np.arange(len(images)).astype(str)
+    exact, near = (folds.still_groups(images, people, near=near) for near in (False, True))
+    assert len(set(exact)) == len(images) - 1 and exact[43] == exact[44]
+    assert len(set(near)) == len(images) - 4 and all(near[a] == near[b] for a, b in ((3, 40), (5, 41), (7, 42)))
 
 
 @settings(max_examples=12, deadline=None)

@@ -1,8 +1,8 @@
 """What a classifier is to answer: labels, the crowd's votes, both mixed; and how rare classes get their due.
 
 FER+ let ten people choose among ten answers. Seven of them are classes of `fer7`; votes for contempt, unknown and
-"not a face" have no class: they are left out and the rest is taken as the whole. A picture of which no vote is left,
-or that FER+ does not have, keeps its label as its target.
+"not a face" have no class there: they are left out and the rest is taken as the whole. A picture of which no vote is
+left, or that FER+ does not have, keeps its label as its target.
 
 Source: Barsoum et al. 2016, doi 10.1145/2993148.2993165 (there: "probabilistic label drawing" and cross-entropy with
 the distribution; here the latter).
@@ -55,11 +55,20 @@ def vote_shares(manifest: pd.DataFrame, *, label_space: str) -> np.ndarray:
         raise ValueError(f"row {row}, {columns[column]}: {votes[row, column]} votes, 0 or more are allowed")
     counted = np.zeros((len(votes), len(labels.names(label_space))))
     for column, answer in enumerate(VOTED):
-        class_of = corpora.class_label(answer, label_space)
+        class_of = _class_of(answer, label_space)
         if class_of is not None:
             counted[:, class_of] += votes[:, column]
     total = counted.sum(axis=1, keepdims=True)
     return np.divide(counted, total, out=np.full_like(counted, np.nan), where=total > 0).astype(np.float32)
+
+
+def _class_of(answer: str, label_space: str) -> int | None:
+    """The class that an answer of FER+ votes for; None where there is none."""
+    if f"affectnet8->{label_space}" not in labels.MAPPINGS:
+        return corpora.class_label(answer, label_space)
+    emotion = corpora.class_label(answer, "affectnet8")  # which has FER+'s eight: several may be one class (valence)
+    mapped = emotion if emotion is None else labels.map_labels([emotion], source="affectnet8", target=label_space)[0]
+    return None if mapped in (None, labels.DROPPED) else int(mapped)
 
 
 def soften(target: np.ndarray, shares: np.ndarray, *, votes_share: float) -> np.ndarray:
