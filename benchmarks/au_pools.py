@@ -48,7 +48,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=3, help="of the pools; means over them are printed")
     given = parser.parse_args()
-    found = au_tables.of_means(roots.raw_path(MEANS))
+    if not (means := roots.data_root() / "raw" / MEANS).is_file():
+        print(f"{means} is not here: nothing measured")
+        return
+    found = au_tables.of_means(means)
     label, subject = (found.performances[name].to_numpy() for name in ("label", "subject"))
     units = au_tables.compressed(found.means, method="sqrt")
     whole = subject_normalisation.normalise(units, subject, method="transductive")
