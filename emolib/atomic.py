@@ -47,6 +47,17 @@ def release(lock: Path) -> None:
         handle.close()
 
 
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A temporary name beside `file` to write to; renamed to `file` at the end, removed after an error."""
+    temporary = file.with_name(f".{file.stem}.{os.getpid()}.tmp{file.suffix}")
+    try:
+        yield temporary
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def temporary_folder(parent: Path, name: str) -> Path:
     """The folder below `parent` in which this process makes `name`; it names host and process for the cleaning."""
     return parent / f".{name}.{socket.gethostname()}.{os.getpid()}.tmp"

@@ -19,6 +19,7 @@ import pandas as pd
 
 from emolib import posteriors
 from emolib.intervals import Interval
+from emolib.resampling import limits, resamples, units
 
 BINS = ("width", "mass")
 CUTS = {"ece": "width", "ece_mass": "mass"}
@@ -92,15 +93,11 @@ def interval(
     Raises
     ------
     ValueError
-        As `reliability`; an unknown measure, a row without a subject, or fewer than two subjects.
+        As `reliability`; an unknown measure, a row without a subject, fewer than two subjects, or another option.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure = {measure!r}: one of {', '.join(MEASURES)} is allowed")
-    code, subjects = pd.factorize(np.asarray(subject), sort=True)
-    if len(code) != len(label) or (code < 0).any() or len(subjects) < 2:
-        raise ValueError(
-            f"{len(code)} subjects, {len(subjects)} different, for {len(label)} rows: one a row, 2 or more"
-        )
+    code, n_subjects = units(subject, len(label), "subject")
     sums = _sums(code, *_parts(posterior, label, measure=measure, n_bins=n_bins))
     rows = np.bincount(code)
     size = np.abs if measure in CUTS else np.asarray  # of a bin's gap, which counts either way
@@ -108,10 +105,9 @@ def interval(
     def of(times: np.ndarray) -> np.ndarray:
         return size(times @ sums).sum(axis=-1) / (times @ rows)
 
-    share = np.full(len(subjects), 1 / len(subjects))
-    times = np.random.default_rng(seed).multinomial(len(subjects), share, size=n_resamples)
-    low, high = np.quantile(of(times), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(of(np.ones(len(subjects)))), float(low), float(high), len(subjects))
+    resampled = [of(times) for times in resamples(n_subjects, n_resamples, seed)]
+    low, high = limits(np.concatenate(resampled), confidence)
+    return Interval(float(of(np.ones(n_subjects))), low, high, n_subjects)
 
 
 def _parts(posterior: np.ndarray, label: np.ndarray, *, measure: str, n_bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The command line (`emolib --help` lists it): every command is one call into the library."""
+"""Emolab: emotion recognition from faces and voices, as numbered notebooks over a thin library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ StudyFile = Annotated[Path, typer.Argument(help="a study, such as params/demo.ya
 
 @app.callback()
 def options(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False) -> None:
-    """Emolab: emotion recognition from faces, as numbered notebooks over a thin library."""
     global _debug
     _debug = debug
 
@@ -162,7 +161,7 @@ def predict(
 @app.command()
 @_one_line_errors
 def evaluate(
-    place: Annotated[str, typer.Argument(help="a folder <emotion>/<picture>, or the name of a corpus of stills")],
+    place: Annotated[str, typer.Argument(help="a folder <emotion>/<picture>, fer2013.csv, or a corpus of stills")],
     weights: Annotated[
         str, typer.Option(help="name, file or run folder; several with commas are an ensemble")
     ] = "seven",
@@ -170,28 +169,32 @@ def evaluate(
     views: Annotated[int, typer.Option(help="versions of each picture that are averaged: 1, 2, 6 or 10")] = 1,
     root: Annotated[Path | None, typer.Option(help="folder of the corpus")] = None,
     option: Annotated[list[str] | None, typer.Option(help="of the corpus's reader, NAME=VALUE")] = None,
-    split: Annotated[str, typer.Option(help="only train, validation or test")] = "",
+    split: Annotated[str, typer.Option(help="only train, validation or test; FER-2013: PublicTest is validation")] = "",
     only: Annotated[str, typer.Option(help="only files of such names, as PrivateTest_*")] = "*",
     out: Annotated[Path | None, typer.Option(help="folder for evaluation.json, tables and posteriors")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Measure a classifier on labelled pictures of faces; exit code 1 when a picture could not be read."""
     from emolib import classify, labelled_pictures, still_evaluation
+    from emolib.predict.answers import shown
 
     classifier = classify.load(weights, device=device)
+    if out is not None:
+        still_evaluation.check_out(out)
     how = {"root": root, "options": _assignments(option or []), "label_space": label_space}
     how |= {"split": split, "only": only}
     pictures = labelled_pictures.gather(place, classes=classifier.classes, **how)
     posterior = classifier.posterior(pictures.images, views=views)
     label, group = pictures.table["label"].to_numpy(), pictures.table["group"].to_numpy()
     found = still_evaluation.judge(posterior, label, group, classes=classifier.classes)
-    typer.echo(still_evaluation.text(found, pictures))
+    for line in still_evaluation.lines(found, pictures):
+        typer.echo(shown(line))
+    for source, reason in pictures.unreadable.to_numpy():
+        typer.echo(shown(f"unreadable: {source}: {reason}"), err=True)
     if out is not None:
         described = still_evaluation.describe(found, pictures, classifier, place=place, views=views, **how)
         for path in still_evaluation.save(out, found, pictures, posterior, described):
             typer.echo(f"wrote {path}")
-    for source, reason in pictures.unreadable.to_numpy():
-        typer.echo(f"unreadable: {source}: {reason}", err=True)
     if len(pictures.unreadable):
         typer.echo(
             f"{len(pictures.unreadable)} picture(s) or folder(s) could not be read and are not counted above", err=True

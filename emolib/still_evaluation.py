@@ -8,6 +8,8 @@ here. Nothing is fitted on the pictures: the temperature is the one that the wei
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +21,14 @@ import numpy as np
 import pandas as pd
 
 from emolib import calibration, evaluation, intervals, posteriors, provenance
+from emolib.atomic import replacing
 from emolib.classify import Classifier, Ensemble
 from emolib.intervals import Interval
 from emolib.labelled_pictures import Pictures
 
 SCHEMA_VERSION = 1
+FILES = ("evaluation.json", "per_class.csv", "confusion.csv", "pictures.csv", "posteriors.parquet")
+N_EXAMPLES = 3  # of the files left alone for one reason
 METRICS = {"accuracy": "accuracy", "uar": "unweighted average recall", "macro_f1": "macro F1"}
 
 
@@ -33,7 +38,8 @@ class Evaluation:
 
     Attributes
     ----------
-    metrics : name in `METRICS` -> Interval; its `n_subjects` is the number of different pictures.
+    metrics : name in `METRICS` -> Interval; its `n_subjects` is the number of different pictures, its limits are NaN
+        where that is 1.
     per_class : a row a class: `class`, `n`, `recall`, `recall_low`, `recall_high`, `precision`, `f1`; NaN where
         undefined (a class without pictures, or limits from a single picture).
     confusion : counts; rows are the classes given, columns those predicted.
@@ -71,11 +77,17 @@ def judge(
     Raises
     ------
     ValueError
-        Shapes do not fit, or there are fewer than two groups.
+        Shapes do not fit, or a label is none of the classes.
     """
     label, group, predicted = np.asarray(label), np.asarray(group), posterior.argmax(axis=1)
     drawn = {"n_resamples": n_resamples, "seed": seed}
-    metrics = {name: intervals.subject_bootstrap(label, predicted, group, metric=name, **drawn) for name in METRICS}
+    summary = calibration.summary(posterior, label)
+    if len(np.unique(group)) > 1:
+        metrics = {name: intervals.subject_bootstrap(label, predicted, group, metric=name, **drawn) for name in METRICS}
+        ece = calibration.interval(posterior, label, group, **drawn)
+    else:
+        metrics = {name: _no_interval(getattr(evaluation, name)(label, predicted)) for name in METRICS}
+        ece = _no_interval(summary["ece"])
     per_class = evaluation.per_class(label, predicted, classes=classes)
     limits = [_limits(predicted[label == k] == k, group[label == k], drawn) for k in range(len(classes))]
     per_class = per_class.assign(recall_low=[low for low, _ in limits], recall_high=[high for _, high in limits])
@@ -85,9 +97,13 @@ def judge(
         metrics=metrics,
         per_class=per_class[["class", "n", "recall", "recall_low", "recall_high", "precision", "f1"]],
         confusion=pd.DataFrame(counts, index=pd.Index(classes, name="given"), columns=list(classes)),
-        calibration=calibration.summary(posterior, label),
-        ece=calibration.interval(posterior, label, group, **drawn),
+        calibration=summary,
+        ece=ece,
     )
+
+
+def _no_interval(value: float) -> Interval:
+    return Interval(float(value), np.nan, np.nan, 1)
 
 
 def _limits(right: np.ndarray, group: np.ndarray, drawn: dict) -> tuple[float, float]:
@@ -124,6 +140,7 @@ def describe(
         "classes": list(classifier.classes),
         "n_pictures": found.n,
         "n_different_pictures": int(pictures.table["group"].nunique()),
+        "splits": _splits(pictures),
         "n_resized": pictures.n_resized,
         "pictures_sha256": digest.hexdigest(),
         "chance": float(pictures.table["label"].value_counts(normalize=True).max()),
@@ -135,6 +152,10 @@ def describe(
         "unnamed_folders": pictures.unnamed_folders.to_dict("records"),
         "unreadable": pictures.unreadable.to_dict("records"),
         "n_excluded": len(pictures.excluded),
+        "excluded": [
+            {"reason": reason, "n": len(sources), "examples": list(sources[:N_EXAMPLES])}
+            for reason, sources in _left_alone(pictures.excluded)
+        ],
         "emolib": version("emolib"),
     }
 
@@ -150,48 +171,97 @@ def _command(place: str, weights: str, **options: Any) -> str:
     return shlex.join(call)
 
 
+def _splits(pictures: Pictures) -> dict[str, int]:
+    """How many pictures each split has; "none": no name says a split."""
+    counts = pictures.table["split"].replace("", "none").value_counts()
+    return {name: int(counts[name]) for name in ("train", "validation", "test", "none") if name in counts}
+
+
+def _left_alone(excluded: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Sources by reason, the most common first."""
+    sources = excluded.groupby("reason")["source"].agg(list)
+    return sorted(sources.items(), key=lambda one: (-len(one[1]), one[0]))
+
+
+def check_out(folder: Path) -> None:
+    """Make the folder that `save` will write to, and refuse one that holds somebody's own files of its names.
+
+    Raises
+    ------
+    OSError
+        It is a file, cannot be made or written to, or a file of `FILES` is there that no evaluation has written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"--out {folder}: a file of this name is there, a folder is needed")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"--out {folder}: the folder cannot be written to")
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not _is_evaluation(folder / FILES[0]):
+        raise FileExistsError(f"--out {folder}: {', '.join(there)} there, and of no earlier evaluation: name another")
+
+
+def _is_evaluation(file: Path) -> bool:
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError):  # nothing that `save` has written
+        return False
+    return isinstance(found, dict) and {"schema_version", "weights"} <= found.keys()
+
+
 def save(
     folder: Path, found: Evaluation, pictures: Pictures, posterior: np.ndarray, description: dict[str, Any]
 ) -> list[Path]:
-    """Write evaluation.json, per_class.csv, confusion.csv, pictures.csv, posteriors.parquet; returns the paths.
+    """Write `FILES`, each whole or not at all; returns their paths. OSError as `check_out`.
 
     ``pictures.csv`` and ``posteriors.parquet`` (`posteriors.table`, fold -1, subset test) share the column `sample`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ("evaluation.json", "per_class.csv", "confusion.csv", "pictures.csv", "posteriors.parquet")
-    paths = [folder / name for name in names]
+    check_out(folder)
     classes = list(found.confusion.columns)
-    predicted = np.array(classes)[posterior.argmax(axis=1)]
-    sample = np.arange(len(posterior))
-    provenance.write_json(paths[0], description, where="evaluation")
-    found.per_class.to_csv(paths[1], index=False)
-    found.confusion.to_csv(paths[2])
-    pictures.table.assign(predicted=predicted).to_csv(paths[3], index_label="sample")
-    posteriors.write(posteriors.table(sample, posterior, classes=classes, fold=-1, subset="test"), paths[4])
+    table = pictures.table.assign(predicted=np.array(classes)[posterior.argmax(axis=1)])
+    answers = posteriors.table(np.arange(len(posterior)), posterior, classes=classes, fold=-1, subset="test")
+    writers = (
+        lambda path: provenance.write_json(path, description, where="evaluation"),
+        lambda path: found.per_class.to_csv(path, index=False),
+        found.confusion.to_csv,
+        lambda path: table.to_csv(path, index_label="sample"),
+        lambda path: posteriors.write(answers, path),
+    )
+    paths = [folder / name for name in FILES]
+    for path, write in zip(paths, writers, strict=True):
+        with replacing(path) as temporary:
+            write(temporary)
     return paths
 
 
-def text(found: Evaluation, pictures: Pictures) -> str:
-    """What `emolib evaluate` prints."""
+def lines(found: Evaluation, pictures: Pictures) -> list[str]:
+    """What `emolib evaluate` prints; names of files are as they are, which a terminal may take for commands."""
     n_different = next(iter(found.metrics.values())).n_subjects
-    lines = [f"{found.n} pictures, {n_different} different ones; intervals of 95 % over different pictures"]
-    lines += [f"{METRICS[name]:<26} {_percent(interval)}" for name, interval in found.metrics.items()]
-    ece = f"{100 * found.ece.value:.2f} % (97.5 % limit {100 * found.ece.high:.2f})"
-    lines.append(f"{'expected calibration error':<26} {ece}")
+    drawn = "intervals of 95 % over different pictures" if n_different > 1 else "one gives no interval"
+    text = [f"{found.n} pictures, {n_different} different ones; {drawn}"]
+    if len(splits := _splits(pictures)) > 1:
+        text.append("pictures a split: " + ", ".join(f"{n} {name}" for name, n in splits.items()))
+    text += [f"{METRICS[name]:<26} {_percent(interval)}" for name, interval in found.metrics.items()]
+    limit = "no interval" if np.isnan(found.ece.high) else f"97.5 % limit {100 * found.ece.high:.2f}"
+    text.append(f"{'expected calibration error':<26} {100 * found.ece.value:.2f} % ({limit})")
     shown = found.per_class.copy()
     for column in ("recall", "recall_low", "recall_high", "precision", "f1"):
-        shown[column] = (100 * shown[column]).map("{:.1f}".format)
-    lines += ["", "each class, in per cent", shown.to_string(index=False)]
-    lines += ["", "confusion (rows: the class given, columns: the class predicted)", found.confusion.to_string()]
+        shown[column] = (100 * shown[column]).map("{:.1f}".format).where(shown[column].notna(), "-")
+    text += ["", "each class, in per cent", *shown.to_string(index=False).splitlines()]
+    text += ["", "confusion (rows: the class given, columns: the class predicted)"]
+    text += found.confusion.to_string().splitlines()
     notes = [f"not counted: {n} picture(s), {why}" for _, why, n in pictures.unnamed_folders.to_numpy()]
     notes += [f"{n} picture(s) of {name!r} dropped: no such class" for name, n in pictures.dropped.to_numpy()]
     if pictures.n_resized:
         notes.append(f"{pictures.n_resized} picture(s) resized to 48 x 48: they are taken for ready face crops")
-    if len(pictures.excluded):
-        first = pictures.excluded.iloc[0]
-        notes.append(f"{len(pictures.excluded)} other file(s) left alone, such as {first['source']}: {first['reason']}")
-    return "\n".join([*lines, *([""] if notes else []), *notes])
+    others = pictures.excluded[~pictures.excluded["reason"].isin(pictures.unnamed_folders["reason"])]
+    notes += [
+        f"{len(sources)} other file(s) or folder(s) left alone, such as {sources[0]}: {reason}"
+        for reason, sources in _left_alone(others)
+    ]
+    return [*text, *([""] if notes else []), *notes]
 
 
 def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.2f} % [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+    limits = f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval.low == interval.low else "no interval"
+    return f"{100 * interval.value:.2f} % {limits}"

@@ -222,12 +222,11 @@ def check_sides(path: str | Path, size: tuple[int, int]) -> None:
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """A picture of any mode in mode RGB, or L where it has that: upright as EXIF says, transparency on white."""
+    """A picture of any mode in mode RGB or L: upright as EXIF says, on white, floats taken for 0 to 1 or 0 to 255."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        # Pillow opens 16-bit files as I;16 or I; a float file states no range, so it has to be 0 to 1 or 0 to 255.
         full = 65535 if image.mode.startswith("I") else 1 if values.max(initial=0) <= 1 else 255
         return Image.fromarray(cv2.convertScaleAbs(np.clip(values, 0, full), alpha=255 / full))
     if image.has_transparency_data:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from emolib import calibration, posteriors
+from emolib import calibration, intervals, posteriors
 
 CLASSES = ["neutral", "positive", "negative"]
 
@@ -144,6 +144,15 @@ def test_the_interval_of_a_mean_is_that_of_resampled_subjects():
     np.testing.assert_allclose([found.low, found.high], np.quantile(means, [0.025, 0.975]), rtol=0.05)
 
 
+def test_the_resamples_are_those_of_all_other_intervals():
+    # drawn at once in a way of its own, AffectNet's took 9 GB
+    posterior, label = drawn(200)
+    subject, loss = np.arange(200) // 4, -np.log(posterior[np.arange(200), label])
+    found = calibration.interval(posterior, label, subject, measure="nll", seed=2)
+    expected = intervals.subject_mean(loss, subject, seed=2)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+
 POSTERIOR, LABEL = drawn(4)
 TEMPERATURE = pd.DataFrame({"fold": [1], "temperature": [1.0]})
 VALIDATION, TRUE = fold_table("validation", {0: 1.0}, n=4)
@@ -160,8 +169,8 @@ VALIDATION, TRUE = fold_table("validation", {0: 1.0}, n=4)
         (lambda: calibration.ece(POSTERIOR * np.nan, LABEL), "row 0: .*4 are so"),
         (lambda: calibration.reliability(POSTERIOR, LABEL, bins="depth"), "'depth'.*width, mass"),
         (lambda: calibration.reliability(POSTERIOR, LABEL, n_bins=0), "n_bins = 0"),
-        (lambda: calibration.interval(POSTERIOR, LABEL, ["a"] * 4), "1 different"),
-        (lambda: calibration.interval(POSTERIOR, LABEL, ["a", "b"]), "2 subjects, 2 different, for 4 rows"),
+        (lambda: calibration.interval(POSTERIOR, LABEL, ["a"] * 4), "at least 2 subjects, got 1"),
+        (lambda: calibration.interval(POSTERIOR, LABEL, ["a", "b"]), "2 subjects for 4 samples"),
         (lambda: calibration.interval(POSTERIOR, LABEL, list("abab"), measure="mce"), "'mce'"),
         (lambda: calibration.fit_by_fold(VALIDATION.assign(subset="test"), TRUE), "subset test found"),
         (lambda: calibration.fit_by_fold(VALIDATION, TRUE[:2]), "needs one label"),

@@ -238,7 +238,7 @@ LAYERS = (
     {"speech", "hub"},
     {"filters", "normals", "voting", "evaluation", "calibration", "overlap", "saliency_agreement"},
     {"experiment", "judged", "fold_results", "iterative", "embedding", "label_noise", "posterior_study"}
-    | {"labelled_pictures", "still_evaluation", "cross_corpus", "onnx_export", "performance_results"},
+    | {"fer_csv", "labelled_pictures", "still_evaluation", "cross_corpus", "onnx_export", "performance_results"},
     {"fusion", "static_sweep"},
     {"plots", "posterior_plots", "result_plots", "comparison_plots", "au_plots", "noise_plots", "still_plots"}
     | {"cross_plots", "au_result_plots", "fusion_plots", "speech_plots"},

@@ -27,6 +27,7 @@ from emolib.corpora import IMAGE_SUFFIXES, SPLITS, Corpus, collect, find_files
 
 VOTES = "ferplus_votes.csv"
 USAGES = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+SPLIT_FOLDERS = SPLITS | {usage.lower(): split for usage, split in USAGES.items()}  # in lower case -> split
 FOLDER_OF = {"train": "train", "validation": "test", "test": "test"}  # split by name -> split of its Kaggle folder
 # the ten answers that FER+ allowed; NF is "not a face"
 VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
@@ -83,10 +84,22 @@ def _parse(path: PurePosixPath) -> tuple[dict, str]:
     folder, emotion, _ = path.parts
     if emotion not in labels.names("fer7"):
         return {}, f"folder {emotion!r} is no class of fer7"
-    split = USAGES.get(path.name.split("_", 1)[0], "")
-    if split and SPLITS[folder] not in (split, FOLDER_OF[split]):
-        return {}, f"its name says {split}, its folder {folder}"
-    return {"label": labels.SPACES["fer7"].index(emotion), "split": split or SPLITS[folder]}, ""
+    split, contradiction = split_of(folder, path.name)
+    return {"label": labels.SPACES["fer7"].index(emotion), "split": split}, contradiction
+
+
+def split_of(folder: str, name: str) -> tuple[str, str]:
+    """Split of a picture, and where its name and its folder contradict each other the reason why it has none.
+
+    Parameters
+    ----------
+    folder : a key of `SPLIT_FOLDERS` in any case, or "" where no folder says a split.
+    name : of the file; "PublicTest_3.jpg" says the contest's usage, which is finer than Kaggle's folders.
+    """
+    by_folder, split = SPLIT_FOLDERS[folder.lower()], USAGES.get(name.split("_", 1)[0], "")
+    if split and by_folder not in ("", split) and SPLITS.get(folder.lower()) != FOLDER_OF[split]:
+        return "", f"its name says {split}, its folder {folder}"
+    return split or by_folder, ""
 
 
 def pixel_hash(path: Path) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from emolib import provenance
+from emolib.atomic import replacing
 from emolib.predict.answers import shown
 from emolib.predict.drawing import annotate
 from emolib.video import local
@@ -96,17 +96,6 @@ def _folded(path: Path) -> str:
 
 def _shortened(stem: str) -> str:
     return os.fsencode(stem)[:MAX_STEM_BYTES].decode("utf-8", "ignore") or "picture"
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A temporary name beside `file` to write to; renamed to `file` at the end, removed after an error."""
-    temporary = file.with_name(f".{file.stem}.{os.getpid()}.tmp{file.suffix}")
-    try:
-        yield temporary
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_csv(file: Path, predictions: pd.DataFrame) -> None:
