@@ -116,6 +116,19 @@ def test_rotation_keeps_lengths_and_its_largest_angle():
     assert 7 < angle.abs().max() <= 8 and abs(angle.mean()) < 1
 
 
+def test_a_crop_is_a_part_at_the_scale_of_the_whole():
+    ramp = torch.linspace(0, 47 / 255, 48).expand(200, 1, 48, 48).contiguous()
+    steps = {}
+    for extent in (1.0, 40 / 48):
+        shown = augment(ramp, Augmentation.none(), seed=0, size_px=40, extent=extent)[:, 0] * 255
+        steps[extent] = shown[:, 20, 1:-1].diff(dim=1)
+        starts = shown[:, 0, 0]
+    torch.testing.assert_close(steps[40 / 48], torch.ones(200, 37), atol=1e-3, rtol=0)
+    torch.testing.assert_close(steps[1.0], torch.full((200, 37), 1.2), atol=1e-3, rtol=0)
+    assert starts.min() < 0.5 and starts.max() > 7.5, "anywhere in the picture, and no further"
+    assert starts.min() > -1e-3 and starts.max() < 8 + 1e-3
+
+
 def test_a_shift_is_a_share_of_the_side():
     ramp = torch.linspace(0, 1, 48).expand(400, 1, 48, 48).contiguous()
     moved = augment(ramp, only(shift=0.1), seed=0)[:, 0, 24, 24] - ramp[:, 0, 24, 24]

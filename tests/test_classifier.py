@@ -128,6 +128,9 @@ def test_the_rate_rises_to_its_peak_and_falls_to_zero():
 
 def test_sizes_follow_the_schedule():
     recipe = ClassifierRecipe(epochs=10, size_schedule=[[0.0, 32], [0.5, 40], [0.85, 48]])
+    assert {recipe.extent(epoch) for epoch in range(1, 11)} == {1.0}
+    cropped = dataclasses.replace(recipe, size_by="crop")
+    assert [cropped.extent(epoch) for epoch in (1, 6, 10)] == [32 / 48, 40 / 48, 1.0]
     assert [recipe.size_px(epoch) for epoch in range(1, 11)] == [32] * 5 + [40] * 4 + [48]
 
 

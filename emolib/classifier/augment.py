@@ -98,7 +98,7 @@ _RANGES = {
 }
 
 
-def augment(images: Tensor, how: Augmentation, *, seed: int, size_px: int = 48) -> Tensor:
+def augment(images: Tensor, how: Augmentation, *, seed: int, size_px: int = 48, extent: float = 1.0) -> Tensor:
     """A changed copy of `images`, each by its own draw.
 
     Parameters
@@ -106,6 +106,7 @@ def augment(images: Tensor, how: Augmentation, *, seed: int, size_px: int = 48) 
     images : float [B, 1, H, W] in [0, 1], on any device.
     seed : decides all draws.
     size_px : height and width of the output.
+    extent : share of the picture's side that it shows, before the changes, at a place of its own draw.
 
     Returns
     -------
@@ -113,7 +114,7 @@ def augment(images: Tensor, how: Augmentation, *, seed: int, size_px: int = 48) 
     """
     with drawing(seed, images.device):
         n, device = len(images), images.device
-        theta = affine(n, how).to(device)
+        theta = affine(n, how, extent=extent).to(device)
         grid = F.affine_grid(theta, [n, 1, size_px, size_px], align_corners=False)
         x = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
         x = (x * _factor(n, how.brightness).to(device)).clamp_(0, 1)
@@ -124,11 +125,11 @@ def augment(images: Tensor, how: Augmentation, *, seed: int, size_px: int = 48) 
         return torch.where(inside.to(device), level.to(device), x)
 
 
-def affine(n: int, how: Augmentation) -> Tensor:
+def affine(n: int, how: Augmentation, *, extent: float = 1.0) -> Tensor:
     """Where each picture is read, float [n, 2, 3]: output (x, y, 1) in [-1, 1] to the picture's (x, y)."""
     area = how.crop_area + torch.rand(n) * (how.wide_area - how.crop_area)
     ratio = torch.exp((torch.rand(n) * 2 - 1) * math.log(how.aspect))
-    side = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 1).clamp_(max=math.sqrt(how.wide_area))
+    side = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 1).clamp_(max=math.sqrt(how.wide_area)) * extent
     corner = (torch.rand(n, 2) * 2 - 1) * (1 - side).clamp_(min=0)  # a crop lies inside of the picture
     centre = corner + (torch.rand(n, 2) * 2 - 1) * 2 * how.shift
     angle = (torch.rand(n) * 2 - 1) * math.radians(how.rotation_deg)

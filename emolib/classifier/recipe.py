@@ -50,6 +50,8 @@ class ClassifierRecipe:
     distil_on : teachers look at the same "augmented" batch, or once at every "clean" picture (and its mirror image).
     size_schedule : ((share of epochs from which on, pictures' size in pixels), ...), the first from 0, the last of 48
         pixels, at which it validates; other sizes need a network that reads them (`vgg`, `resnet`).
+    size_by : how smaller ones are made: "resize" (the whole picture, so smaller faces than the test's) or "crop" (a
+        part of it, at the test's scale).
     mixed_precision : "bf16" for autocast (worth it on GPUs, and on CPUs with avx512_bf16), or "none".
     keep : the weights that are kept: "best" by validation accuracy, or "last" (the average, where there is one).
     augmentation : see `Augmentation`.
@@ -82,6 +84,7 @@ class ClassifierRecipe:
     distil_temperature: float = 2.0
     distil_on: str = "augmented"
     size_schedule: Sequence[Sequence[float]] = ((0.0, 48),)
+    size_by: str = "resize"
     mixed_precision: str = "none"
     keep: str = "best"
     augmentation: Augmentation = field(default_factory=Augmentation.none)
@@ -135,6 +138,10 @@ class ClassifierRecipe:
         begun = [int(size) for share, size in self.size_schedule if share * self.epochs <= epoch - 1]
         return begun[-1]
 
+    def extent(self, epoch: int) -> float:
+        """Share of a picture's side that is shown in `epoch` (from 1)."""
+        return self.size_px(epoch) / IMAGE_SIZE_PX if self.size_by == "crop" else 1.0
+
     def make_optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser over the model's parameters, those of one dimension without decay."""
         groups = [
@@ -172,4 +179,5 @@ _NAMES = {
     "mixed_precision": PRECISIONS,
     "keep": KEPT,
     "distil_on": DISTILLED_ON,
+    "size_by": ("resize", "crop"),
 }

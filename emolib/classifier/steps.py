@@ -74,6 +74,7 @@ def train_epoch(task: Task, data: Data, *, epoch: int, on_step: Callable[[int], 
     recipe, seed, device = task.recipe, task.member.seed, data.image.device
     order = epoch_order(task.member, data.label, recipe, epoch).to(device)
     n_steps, size_px = recipe.steps_of_epoch(len(order)), recipe.size_px(epoch)
+    shown = {"size_px": size_px, "extent": recipe.extent(epoch)}
     total = torch.zeros((), device=device)
     task.net.train()
     torch.manual_seed(derived_seed(seed, _DROPOUT, epoch))
@@ -83,7 +84,7 @@ def train_epoch(task: Task, data: Data, *, epoch: int, on_step: Callable[[int], 
         target = targets.smooth(data.target[rows], recipe.label_smoothing)
         answer = None if data.answer is None else data.answer[rows]
         draw = [derived_seed(seed, stream, epoch, step) for stream in (_AUGMENT, _MIX)]
-        images = augment(images, recipe.augmentation, seed=draw[0], size_px=size_px)
+        images = augment(images, recipe.augmentation, seed=draw[0], **shown)
         images, target, answer = mixed(images, target, answer, recipe, seed=draw[1])
         images = images.mul(2).sub_(1).contiguous(memory_format=torch.channels_last)
         if task.teachers:
