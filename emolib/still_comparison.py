@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from emolib import evaluation, intervals
+from emolib import evaluation, intervals, labels
 from emolib.comparison import ALPHA, with_bounds
 from emolib.still_variants import StillVariant, baseline_of, common
 
@@ -29,7 +29,8 @@ def summary(variants: Mapping[str, StillVariant], *, baseline: str, seed: int) -
         variant, protocol, copies (of tested stills: "kept together" or "ANYWHERE"), accuracy, uar (each with _low and
         _high), difference (in accuracy, from `baseline`'s of the same evaluation, with _low and _high), p_holm,
         compared_with, sd_of_folds, sd_of_seeds (NaN from one), seeds, stills, n_parameters, best_epoch (mean),
-        train_minutes (all models of a seed), p_value.
+        train_minutes (all models of a seed), never_answered (classes that a model was tested on and gave to no still, ""
+        for none: a training that failed), p_value.
     """
     rows = []
     for one in variants.values():
@@ -38,7 +39,7 @@ def summary(variants: Mapping[str, StillVariant], *, baseline: str, seed: int) -
         row = {"variant": one.name, "protocol": one.protocol, "copies": one.copies}
         row |= with_bounds("accuracy", found["accuracy"]) | with_bounds("uar", found["uar"])
         row |= _tested(one, other, seed) | {"compared_with": other.name if other else ""}
-        rows.append(row | _spread(one) | _effort(one))
+        rows.append(row | _spread(one) | _effort(one) | {"never_answered": never_answered(one)})
     table = pd.DataFrame(rows)
     tested = table["p_value"].notna()
     table.insert(table.columns.get_loc("p_value"), "p_holm", np.nan)
@@ -82,6 +83,17 @@ def _effort(one: StillVariant) -> dict[str, float]:
         "best_epoch": float(np.mean([epoch for of_seed in one.metrics for epoch in of_seed["best_epochs"]])),
         "train_minutes": float(np.mean([sum(of_seed["train_seconds"]) / 60 for of_seed in one.metrics])),
     }
+
+
+def never_answered(one: StillVariant) -> str:
+    """Classes that a model was tested on and gave to no still, with the model's fold and seed; "" for none."""
+    names, found = labels.names(one.label_space), []
+    for seed, answer, fold in zip(one.seeds, one.answers, one.fold, strict=True):
+        for k in np.unique(fold):
+            where = f" in fold {k}" if len(np.unique(fold)) > 1 else ""
+            where += f" (seed {seed})" if len(one.seeds) > 1 else ""
+            found += [names[c] + where for c in np.setdiff1d(one.label[fold == k], answer[fold == k])]
+    return ", ".join(found)
 
 
 def best(table: pd.DataFrame, *, baseline: str) -> str:
@@ -223,6 +235,8 @@ def verdict(table: pd.DataFrame) -> str:
     ]
     if len(sentences) < len(tested):
         sentences.append(f"{len(tested) - len(sentences)} of {len(tested)} variants do not differ beyond chance.")
+    if failed := [f"{one.variant} ({one.never_answered})" for one in table[table["never_answered"] != ""].itertuples()]:
+        sentences.append(f"A model that never answers a class has not learned it; look at {', '.join(failed)}.")
     if (table["seeds"] == 1).all():
         sentences.append("One seed each: the luck of training is in none of these intervals.")
     return " ".join(sentences)

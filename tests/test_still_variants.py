@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +99,22 @@ def test_the_table_tests_each_variant_against_the_baseline_paired_by_still(data)
     assert "better is better than base (nested, copies kept together)" in text and "One seed each" in text
     assert "1 of 2 variants do not differ" in text and "same is" not in text
     assert still_comparison.best(table.reset_index(), baseline="base") == "better"
+
+
+def test_a_model_that_never_answers_a_class_is_named(data):
+    one = collected(a=a_run("a", some(0.6, 1)))["a"]
+    assert still_comparison.never_answered(one) == ""
+    fold = np.where(np.arange(N) < N // 2, 0, 1)[None]
+    posterior = one.posterior.copy()
+    posterior[0, N // 2 :, 2] = 0
+    failed = dataclasses.replace(one, posterior=posterior, fold=fold)
+    assert still_comparison.never_answered(failed) == f"{CLASSES[2]} in fold 1"
+    whole = dataclasses.replace(failed, posterior=np.where(np.arange(3) == 2, 0, one.posterior), fold=fold * 0)
+    assert still_comparison.never_answered(whole) == CLASSES[2]
+    table = still_comparison.summary({"a": failed}, baseline="a", seed=1)
+    b = table.assign(variant="b", p_holm=0.5, never_answered="")
+    text = still_comparison.verdict(pd.concat([table, b]))
+    assert f"look at a ({CLASSES[2]} in fold 1)." in text and "b (" not in text
 
 
 def test_a_variant_that_was_tested_on_fewer_stills_is_compared_on_those_in_common(data):
