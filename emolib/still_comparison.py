@@ -29,8 +29,8 @@ def summary(variants: Mapping[str, StillVariant], *, baseline: str, seed: int) -
         variant, protocol, copies (of tested stills: "kept together" or "ANYWHERE"), accuracy, uar (each with _low and
         _high), difference (in accuracy, from `baseline`'s of the same evaluation, with _low and _high), p_holm,
         compared_with, sd_of_folds, sd_of_seeds (NaN from one), seeds, stills, n_parameters, best_epoch (mean),
-        train_minutes (all models of a seed), never_answered (classes that a model was tested on and gave to no still, ""
-        for none: a training that failed), p_value.
+        train_minutes (all models of a seed), never_answered (classes that a model was tested on and gave to no still:
+        a training that failed), p_value.
     """
     rows = []
     for one in variants.values():
