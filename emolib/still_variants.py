@@ -192,6 +192,14 @@ def common(variants: Mapping[str, StillVariant]) -> np.ndarray:
     return np.sort(shared)
 
 
+def joint(found: Mapping[str, StillVariant], ensembles: Mapping[str, Sequence[str]]) -> dict[str, StillVariant]:
+    """The `ensemble` of each name in `ensembles`, of rows of `found`; ValueError where one names a row that is none."""
+    for name, members in ensembles.items():
+        if unknown := [member for member in members if member not in found]:
+            raise ValueError(f"ensembles, {name!r}: {', '.join(unknown)} not compared; there are {', '.join(found)}")
+    return {name: ensemble(name, [found[member] for member in members]) for name, members in ensembles.items()}
+
+
 def ensemble(name: str, members: Sequence[StillVariant]) -> StillVariant:
     """One answer of several variants and all their seeds: the mean of their posteriors, on the stills that all tested.
 

@@ -218,6 +218,10 @@ def test_a_study_has_only_keys_and_parameters_that_are_known(path, monkeypatch):
         compared = job.notebook.stem == "07_evaluation" and "compared" in job.params
         if compared and (shown := job.params.get("embedded_variant", "all")):
             assert shown in job.params["compared"], f"{job.name}: embedded_variant {shown!r} is not compared"
+        if job.notebook.stem == "14_stills_evaluation" and "compared" in job.params:  # a base's ensembles are inherited
+            rows = {address.rpartition("/")[2] for address in job.params["compared"]}
+            of_ensembles = {member for of in job.params.get("ensembles", {}).values() for member in of}
+            assert not (unknown := of_ensembles - rows), f"{path.name}: {job.name}: {unknown} not compared"
 
 
 # ---- modules

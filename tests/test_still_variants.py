@@ -209,6 +209,13 @@ def test_calibration_reads_the_stills_of_the_runs_themselves(data):
     assert table["temperature"].notna().tolist() == [True, False] and set(curves) == {"a", "a, tempered", "r"}
 
 
+def test_an_ensemble_of_a_row_that_is_not_compared_is_refused(data):
+    found = collected(a=a_run("a", some(0.6, 1)), b=a_run("b", some(0.6, 2)))
+    assert list(still_variants.joint(found, {"both": ["a", "b"]})) == ["both"] and not still_variants.joint(found, {})
+    with pytest.raises(ValueError, match="ensembles, 'both': c not compared; there are a, b"):
+        still_variants.joint(found, {"both": ["a", "c"]})
+
+
 def test_an_ensemble_answers_with_the_mean_posterior_of_all_models(data):
     runs_of = {
         "a": [a_run("a", some(0.6, 1)), a_run("a_s7", some(0.6, 2), seed=7)],
